@@ -1,0 +1,139 @@
+/**
+ * Turns texts and identifiers into search words.
+ *
+ * Owns word boundaries (white space, punctuation, snake, kebab, dots, camel), folding of case and
+ * diacritics, English stemming, the stop list, and pairs for scripts without spaces. Invariants: the
+ * same text gives the same words for documents and for queries; the work is bounded by the caps below;
+ * nothing is cached by text, single words only. Orama's own tokenizer was rejected: it drops every non-Latin script and
+ * its cache grows for ever.
+ */
+import { components } from "@orama/orama";
+
+/** Longest text that is looked at. */
+const MAX_TEXT_CHARS = 4_000;
+/** Most words taken from one text. */
+const MAX_WORDS = 1_000;
+/** Longest word; longer ones are blobs. */
+const MAX_WORD_CHARS = 40;
+/** Longer words are joined identifiers, not English: they stay as they are. */
+const MAX_STEMMED_CHARS = 16;
+/** Runs of letters whose words are remembered; the memory is cleared when full. */
+const PIECE_MEMORY = 8_192;
+
+/** What a text is to the tokenizer. */
+export interface TokenizeOptions {
+  /** Keep words of the stop list, as names of tools and parameters do. @default false */
+  readonly keepsStopWords?: boolean;
+  /** Add each compound identifier in one piece too: `readfile` for `read_file`. @default false */
+  readonly joinsIdentifiers?: boolean;
+}
+
+/** Words that tell nothing about a tool, and the politeness of questions. */
+const STOP_WORDS: ReadonlySet<string> = new Set(
+  (
+    "a about again all also am an and any are as at be been being both but by can could d did do does doing don done down " +
+    "each either else few for from further had has have having he her here hers him his how i if im in into is it its " +
+    "itself just let like ll m may me might more most must my need neither no nor not now of off on once only or other our " +
+    "ours out over own please re s same shall she should so some such t than that the their them then there these they " +
+    "this those through to too under up us ve very want was we were what when where which while who whom whose why will " +
+    "with would you your yours"
+  ).split(" "),
+);
+
+const UNSTEMMED = /[^a-z]/;
+const NON_ASCII = /[^\0-\x7f]/;
+const SPACELESS =
+  "\\p{Script=Han}\\p{Script=Hiragana}\\p{Script=Katakana}\\p{Script=Hangul}\\p{Script=Thai}\\p{Script=Lao}\\p{Script=Khmer}\\p{Script=Myanmar}";
+const WORDS = new RegExp(`[${SPACELESS}]+|[[\\p{L}\\p{N}\\p{M}]--[${SPACELESS}]]+`, "gv");
+const STARTS_SPACELESS = new RegExp(`^[${SPACELESS}]`, "v");
+const ASCII_WORDS = /[A-Za-z0-9]+/g;
+const HUMPS = /[a-z0-9](?=[A-Z])|[A-Z](?=[A-Z][a-z])/g;
+const HUMPS_ANY = /[\p{Ll}\p{N}](?=\p{Lu})|\p{Lu}(?=\p{Lu}\p{Ll})/gu;
+const COMPOUND = /[A-Za-z0-9]+(?:[_-][A-Za-z0-9]+)+|[A-Za-z0-9]*[a-z0-9][A-Z][A-Za-z0-9]*/g;
+
+/** What one run of letters and digits is made of. */
+interface Piece {
+  readonly words: readonly string[];
+  /** The same without stop words. */
+  readonly telling: readonly string[];
+}
+
+const porter = makeStemmer();
+const pieces = new Map<string, Piece>();
+
+/** Splits a text into search words, in the order of the text, repeated words included. */
+export function tokenize(text: string, options: TokenizeOptions = {}): string[] {
+  const { keepsStopWords = false, joinsIdentifiers = false } = options;
+  const source = text.length > MAX_TEXT_CHARS ? text.slice(0, MAX_TEXT_CHARS) : text;
+  const hasOther = NON_ASCII.test(source);
+  const words: string[] = [];
+  for (const run of (hasOther ? source.normalize("NFKC").match(WORDS) : source.match(ASCII_WORDS)) ?? []) {
+    if (words.length >= MAX_WORDS) break;
+    if (hasOther && STARTS_SPACELESS.test(run)) {
+      addPairs(run, words);
+      continue;
+    }
+    const piece = pieceOf(run);
+    for (const word of keepsStopWords ? piece.words : piece.telling) words.push(word);
+  }
+  if (joinsIdentifiers) addJoined(source, words);
+  return words;
+}
+
+function pieceOf(run: string): Piece {
+  const known = pieces.get(run);
+  if (known !== undefined) return known;
+  const parts = (
+    NON_ASCII.test(run) ? withoutMarks(run).replace(HUMPS_ANY, "$& ") : run.replace(HUMPS, "$& ")
+  )
+    .toLowerCase()
+    .split(" ")
+    .map(capped)
+    .filter((part) => part !== "");
+  const words = parts.map(stemOf);
+  const telling = words.filter((_, at) => !STOP_WORDS.has(parts[at] ?? ""));
+  const piece = { words, telling };
+  if (run.length <= MAX_WORD_CHARS) remember(run, piece);
+  return piece;
+}
+
+function remember(run: string, piece: Piece): void {
+  if (pieces.size >= PIECE_MEMORY) pieces.clear();
+  pieces.set(run, piece);
+}
+
+/** Scripts without spaces are searched by pairs of characters; a lone character stays. */
+function addPairs(piece: string, words: string[]): void {
+  const letters = Array.from(piece);
+  if (letters.length === 1) words.push(piece);
+  for (let at = 0; at + 1 < letters.length && words.length < MAX_WORDS; at += 1) {
+    words.push(`${letters[at]}${letters[at + 1]}`);
+  }
+}
+
+function addJoined(source: string, words: string[]): void {
+  for (const compound of source.match(COMPOUND) ?? []) {
+    if (words.length >= MAX_WORDS) return;
+    const joined = pieceOf(compound.replace(/[_-]/g, "").toLowerCase()).words[0];
+    if (joined !== undefined && !words.includes(joined)) words.push(joined);
+  }
+}
+
+function withoutMarks(piece: string): string {
+  return piece.normalize("NFD").replace(/\p{M}+/gu, "");
+}
+
+function capped(word: string): string {
+  return word.length > MAX_WORD_CHARS ? word.slice(0, MAX_WORD_CHARS) : word;
+}
+
+/** What is no English word stays as it is; that saves most of the time, since most words are rare. */
+function stemOf(word: string): string {
+  return word.length > MAX_STEMMED_CHARS || UNSTEMMED.test(word) ? word : porter(word);
+}
+
+function makeStemmer(): (word: string) => string {
+  const { stemmer } = components.tokenizer.createTokenizer({ language: "english", stemming: true });
+  if (stemmer === undefined) throw new TypeError("Cannot make the tokenizer: Orama has no English stemmer");
+  return stemmer;
+}

@@ -1,0 +1,110 @@
+/**
+ * `mcpproxy config check` and `mcpproxy config schema`: the configuration without a daemon.
+ *
+ * Owns what these commands print and their exit codes. Invariants: nothing is written, not even a default
+ * file; faults of single servers fail the check too, as such a server would never start; no secret of the
+ * file is printed. Asking the daemon was rejected: the check is wanted most when none can start.
+ */
+import { ERRORS, ProxyError, toProxyError } from "../core/errors.ts";
+import { oneLine } from "../lib/log.ts";
+import { faultsOf, formatFaults, loadConfig } from "../state/config.ts";
+import { configJsonSchema } from "../state/config_schema.ts";
+import type { Fault, Finding } from "../core/model.ts";
+import { readCommand } from "./command.ts";
+import type { CommandIo } from "./command.ts";
+
+const CHECK_USAGE = "mcpproxy config check [FILE] [--config FILE] [--data-dir DIR] [--json]";
+const SCHEMA_USAGE = "mcpproxy config schema [--json]";
+
+interface Report {
+  readonly path: string | undefined;
+  readonly servers: number | undefined;
+  readonly faults: readonly Fault[];
+  readonly findings: readonly Finding[];
+}
+
+/** Runs `config check` or `config schema`. */
+export async function runConfig(args: readonly string[], io: CommandIo): Promise<number> {
+  const [verb, ...rest] = args;
+  if (verb === "check") return runConfigCheck(rest, io);
+  if (verb === "schema") return runConfigSchema(rest, io);
+  throw new ProxyError(
+    "USAGE",
+    verb === undefined
+      ? "Name what to do with the configuration"
+      : `Cannot run 'config ${verb}': no such command`,
+    {
+      hint: `Usage: ${CHECK_USAGE} | ${SCHEMA_USAGE}`,
+    },
+  );
+}
+
+/**
+ * Prints every fault and finding of the configuration.
+ *
+ * @returns 0 without faults, 4 with faults or an unreadable file
+ * @throws ProxyError `USAGE` for wrong arguments
+ */
+export async function runConfigCheck(args: readonly string[], io: CommandIo): Promise<number> {
+  const { flags, positionals } = readCommand(args, { usage: CHECK_USAGE, maxPositionals: 1 });
+  if (positionals.length > 0 && flags.config !== undefined) {
+    throw new ProxyError("USAGE", "Name one file only", { hint: `Usage: ${CHECK_USAGE}` });
+  }
+  const { env, cwd, home } = io;
+  const path = positionals[0] ?? flags.config;
+  try {
+    const config = await loadConfig({ path, dataDir: flags.dataDir, env, cwd, home, create: false });
+    const { faults, findings } = config;
+    printReport({ path: config.path, servers: config.servers.length, faults, findings }, flags.isJson, io);
+    return faults.length === 0 ? 0 : ERRORS.CONFIG_INVALID.exit;
+  } catch (error) {
+    return printError(toProxyError(error), flags.isJson, io);
+  }
+}
+
+/**
+ * Prints the JSON Schema of the configuration file; it is JSON with and without `--json`.
+ *
+ * @throws ProxyError `USAGE` for wrong arguments
+ */
+export async function runConfigSchema(args: readonly string[], io: CommandIo): Promise<number> {
+  readCommand(args, { usage: SCHEMA_USAGE, maxPositionals: 0 });
+  io.stdout(`${JSON.stringify(configJsonSchema(), null, 2)}\n`);
+  return 0;
+}
+
+function printReport(report: Report, isJson: boolean, io: CommandIo): void {
+  const isOk = report.faults.length === 0;
+  if (isJson) {
+    io.stdout(`${JSON.stringify({ success: isOk, ...report }, null, 2)}\n`);
+    return;
+  }
+  if (!isOk) io.stdout(`${formatFaults(report.faults)}\n`);
+  for (const { level, code, message, hint } of report.findings) {
+    io.stdout(`${oneLine(`${level} ${code}: ${message}${hint === undefined ? "" : ` — ${hint}`}`)}\n`);
+  }
+  const file = oneLine(report.path ?? "");
+  const servers = report.servers === undefined ? "" : `, ${count(report.servers, "server")}`;
+  io.stdout(
+    `${file}: ${count(report.faults.length, "fault")}, ${count(report.findings.length, "finding")}${servers}\n`,
+  );
+}
+
+function printError(error: ProxyError, isJson: boolean, io: CommandIo): number {
+  const exit = ERRORS[error.code].exit;
+  const faults = faultsOf(error);
+  const path = typeof error.data?.["path"] === "string" ? error.data["path"] : undefined;
+  if (faults.length > 0) printReport({ path, servers: undefined, faults, findings: [] }, isJson, io);
+  else if (isJson) {
+    const { code, message, hint } = error;
+    io.stdout(
+      `${JSON.stringify({ success: false, code, error: message, hint, path, faults: [], findings: [] }, null, 2)}\n`,
+    );
+  } else
+    io.stderr(`${oneLine(error.message)}${error.hint === undefined ? "" : `\n${oneLine(error.hint)}`}\n`);
+  return exit;
+}
+
+function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? "" : "s"}`;
+}

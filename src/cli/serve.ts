@@ -1,0 +1,141 @@
+/**
+ * `mcpproxy serve`: runs the proxy until it is told to stop.
+ *
+ * Owns signals, the bridge to a daemon in `--stdio` mode, and the report when a start fails. Invariants:
+ * logs go to stderr only; the first INT or TERM stops calmly, the second at once; with `--stdio` the end
+ * of stdin is the end. Detaching itself into the background was rejected: service managers do it better.
+ */
+import { ERRORS, messageOf, ProxyError } from "../core/errors.ts";
+import { bridgeStdio, serveOwnStdio } from "../front/stdio.ts";
+import { createLog } from "../lib/log.ts";
+import type { Log } from "../lib/log.ts";
+import { Proxy } from "../proxy.ts";
+import { openApiKey } from "../state/api_key.ts";
+import { faultsOf, formatFaults, loadConfig } from "../state/config.ts";
+import { readDaemonNote } from "../state/daemon.ts";
+import type { Config } from "../core/settings.ts";
+import { readCommand, textFlag } from "./command.ts";
+import type { CommandIo } from "./command.ts";
+
+const USAGE =
+  "mcpproxy serve [--stdio] [--listen HOST:PORT] [-c FILE] [-d DIR] [--log-level LEVEL] [--tool-response-mode compact|full]";
+/** Standing in a shell for 128 + SIGINT. */
+const FORCED_EXIT = 130;
+
+/** The parts of the process that serving needs beside what every command gets. */
+export interface ServeIo extends CommandIo {
+  readonly stdin: () => ReadableStream<Uint8Array>;
+  readonly onSignal: (listener: () => void) => void;
+  readonly exit: (code: number) => never;
+}
+
+/** Serves; resolves with the exit code when it ended. */
+export async function runServe(args: readonly string[], io: ServeIo): Promise<number> {
+  const options = {
+    stdio: { type: "boolean" },
+    listen: { type: "string", short: "l" },
+    "tool-response-mode": { type: "string" },
+  } as const;
+  const { flags, values } = readCommand(args, { usage: USAGE, options, maxPositionals: 0 });
+  const { env, cwd, home } = io;
+  const overrides = {
+    listen: textFlag(values["listen"]),
+    dataDir: flags.dataDir,
+    logLevel: flags.logLevel,
+    toolResponseMode: textFlag(values["tool-response-mode"]),
+  };
+  const config = await loadReported({ path: flags.config, env, cwd, home, overrides }, io);
+  if (config === undefined) return ERRORS.CONFIG_INVALID.exit;
+  const log = createLog({ level: config.settings.logLevel, write: io.stderr });
+  reportConfig(config, log);
+  return values["stdio"] === true ? serveStdio(config, { io, log }) : serveHttp(config, { io, log });
+}
+
+interface Serving {
+  readonly io: ServeIo;
+  readonly log: Log;
+}
+
+async function loadReported(
+  options: Parameters<typeof loadConfig>[0],
+  io: CommandIo,
+): Promise<Config | undefined> {
+  try {
+    return await loadConfig(options);
+  } catch (error) {
+    const faults = faultsOf(error);
+    if (faults.length === 0) throw error;
+    io.stderr(`${messageOf(error)}\n${formatFaults(faults)}\n`);
+    return undefined;
+  }
+}
+
+/** What an operator should know of a file that was taken all the same. */
+function reportConfig(config: Config, log: Log): void {
+  log.info("Configuration loaded", { config: config.path, servers: config.servers.length });
+  for (const { server, message, advice, line, column } of config.faults) {
+    log.error(message, { server, at: `${config.path}:${line}:${column}`, advice });
+  }
+  for (const { level, message, hint, server } of config.findings) {
+    if (level === "info") log.info(message, { server, hint });
+    else log.warn(message, { server, hint });
+  }
+}
+
+async function serveHttp(config: Config, { io, log }: Serving): Promise<number> {
+  const proxy = await Proxy.open({ config, env: io.env, log });
+  await stopRequested({ io, log });
+  await proxy.close();
+  log.info("Stopped");
+  return 0;
+}
+
+/** Serves the pipe itself, or through the daemon that already holds the data dir. */
+async function serveStdio(config: Config, { io, log }: Serving): Promise<number> {
+  let proxy: Proxy;
+  try {
+    proxy = await Proxy.open({ config, env: io.env, log, takesAnyPort: true });
+  } catch (error) {
+    if (!(error instanceof ProxyError) || error.code !== "DATA_DIR_IN_USE") throw error;
+    return bridge(config, { io, log });
+  }
+  await Promise.race([serveOwnStdio(() => proxy.createMcpServer(), log), stopRequested({ io, log })]);
+  await proxy.close();
+  return 0;
+}
+
+async function bridge(config: Config, { io, log }: Serving): Promise<number> {
+  const { settings } = config;
+  const note = readDaemonNote(settings.dataDir);
+  if (note === undefined) {
+    throw new ProxyError(
+      "DATA_DIR_IN_USE",
+      `Cannot open '${settings.dataDir}': another process holds it and does not say where it listens`,
+      {
+        hint: "End that process, or give another --data-dir",
+      },
+    );
+  }
+  log.info("Passing on to the proxy that serves this data dir", { url: note.url, pid: note.pid });
+  const bridging = bridgeStdio({
+    url: `${note.url}/mcp`,
+    headers: { "x-api-key": openApiKey(settings, io.env) },
+    pipe: { input: io.stdin(), write: io.stdout },
+    log,
+  });
+  await Promise.race([bridging, stopRequested({ io, log })]);
+  return 0;
+}
+
+/** Resolves at the first signal; the second ends the process. */
+function stopRequested({ io, log }: Serving): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  let signals = 0;
+  io.onSignal(() => {
+    signals += 1;
+    if (signals > 1) io.exit(FORCED_EXIT);
+    log.info("Stopping");
+    resolve();
+  });
+  return promise;
+}

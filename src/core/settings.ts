@@ -1,0 +1,73 @@
+/**
+ * The settings of the proxy: every top-level key of the configuration file, resolved to plain units.
+ *
+ * Owns the shape only; defaults and validation live in `state/config.ts`. Invariant: durations are
+ * milliseconds, sizes bytes or characters as named, and a value the file left out has its default, so
+ * readers never meet `undefined` where a default exists. Passing the raw document around was rejected:
+ * each reader would repeat the defaults.
+ */
+import type { Finding, Fault, Server } from "./model.ts";
+
+/** An address to listen on. */
+export interface ListenAddress {
+  readonly hostname: string;
+  /** 0 lets the system choose. */
+  readonly port: number;
+}
+
+/** How severe a log line must be to be written. */
+export type LogLevel = "debug" | "info" | "warn" | "error";
+
+/** Which environment variables a child process gets. */
+export interface EnvironmentSettings {
+  readonly inheritSystemSafe: boolean;
+  readonly allowedSystemVars: readonly string[];
+  readonly customVars: ReadonlyMap<string, string>;
+  readonly enhancePath: boolean;
+}
+
+/** A named set of servers as the file has it. */
+export interface GroupDefinition {
+  readonly id: number;
+  readonly name: string;
+  readonly description: string;
+  readonly enabled: boolean;
+  readonly parent?: string;
+}
+
+/** Every top-level setting. */
+export interface Settings {
+  readonly listen: ListenAddress;
+  readonly dataDir: string;
+  /** As written; `${env:…}` still unresolved. Absent: one is made in the data dir. */
+  readonly apiKey?: string;
+  readonly trustedHosts: readonly string[];
+  readonly requireMcpAuth: boolean;
+  readonly toolsLimit: number;
+  /** Characters; 0 switches cutting off. */
+  readonly toolResponseLimit: number;
+  readonly toolResponseMode: "compact" | "full";
+  readonly callToolTimeoutMs: number;
+  readonly connectionTimeoutMs: number;
+  readonly maxConcurrentConnections: number;
+  readonly enableLazyLoading: boolean;
+  readonly unannotatedTools: "read" | "write";
+  readonly readOnlyMode: boolean;
+  readonly legacyTools: boolean;
+  readonly routingMode: "retrieve_tools" | "direct";
+  readonly environment: EnvironmentSettings;
+  readonly logLevel: LogLevel;
+  readonly groups: readonly GroupDefinition[];
+}
+
+/** A configuration file that could be read. */
+export interface Config {
+  /** Absolute path of the file. */
+  readonly path: string;
+  readonly settings: Settings;
+  /** In file order; names are unique, a later duplicate is a finding and left out. */
+  readonly servers: readonly Server[];
+  /** Faults of single servers; such a server is listed and never started. */
+  readonly faults: readonly Fault[];
+  readonly findings: readonly Finding[];
+}

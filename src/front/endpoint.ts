@@ -1,0 +1,145 @@
+/**
+ * The MCP endpoint over HTTP: `/mcp`.
+ *
+ * Owns the sessions of legacy clients and the routing between the eras. Invariants: a modern request is
+ * stateless and leaves nothing behind; a legacy one without a session id is refused with 400, with an
+ * unknown one with 404; sessions are bounded in number and idle ones end. Stateless serving of legacy
+ * clients was rejected: they expect their session id to mean something.
+ */
+import {
+  createMcpHandler,
+  isLegacyRequest,
+  WebStandardStreamableHTTPServerTransport,
+} from "@modelcontextprotocol/server";
+import type { Server } from "@modelcontextprotocol/server";
+import { Hono } from "hono";
+
+import { messageOf } from "../core/errors.ts";
+import type { Log } from "../lib/log.ts";
+
+/** Sessions kept; the one idle for longest gives way to a new one. */
+const MAX_SESSIONS = 10_000;
+/** A session nobody used for this long is ended. */
+const SESSION_IDLE_MS = 60 * 60 * 1_000;
+const SWEEP_INTERVAL_MS = 60_000;
+/** Bun closes a silent response after about ten seconds. */
+const KEEP_ALIVE_MS = 8_000;
+const MAX_BODY_BYTES = 16 * 1024 * 1024;
+
+interface LegacySession {
+  readonly transport: WebStandardStreamableHTTPServerTransport;
+  readonly server: Server;
+  usedAt: number;
+}
+
+/** Options of {@link McpEndpoint}. */
+export interface McpEndpointOptions {
+  readonly createServer: () => Server;
+  readonly log: Log;
+}
+
+/** Serves MCP clients over HTTP. */
+export class McpEndpoint implements AsyncDisposable {
+  /** The routes, to be mounted where the endpoint lives. */
+  readonly routes: Hono;
+  readonly #options: McpEndpointOptions;
+  readonly #modern: ReturnType<typeof createMcpHandler>;
+  readonly #sessions = new Map<string, LegacySession>();
+  #sweeper: Timer | undefined;
+
+  constructor(options: McpEndpointOptions) {
+    this.#options = options;
+    const onerror = (error: Error): void => this.#note(error);
+    this.#modern = createMcpHandler(options.createServer, {
+      legacy: "reject",
+      keepAliveMs: KEEP_ALIVE_MS,
+      maxRequestBodySize: MAX_BODY_BYTES,
+      onerror,
+    });
+    this.routes = new Hono();
+    this.routes.all("/", (context) => this.#serve(context.req.raw));
+  }
+
+  /** Legacy sessions that are open. */
+  get sessionCount(): number {
+    return this.#sessions.size;
+  }
+
+  /** Ends all sessions. Idempotent. */
+  async close(): Promise<void> {
+    clearInterval(this.#sweeper);
+    this.#sweeper = undefined;
+    await this.#modern.close();
+    await Promise.all([...this.#sessions.keys()].map((id) => this.#end(id)));
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #serve(request: Request): Promise<Response> {
+    const isLegacy = await isLegacyRequest(request, undefined, { maxRequestBodySize: MAX_BODY_BYTES });
+    return isLegacy ? this.#serveLegacy(request) : this.#modern.fetch(request);
+  }
+
+  async #serveLegacy(request: Request): Promise<Response> {
+    const id = request.headers.get("mcp-session-id");
+    if (id === null) return this.#openSession(request);
+    const session = this.#sessions.get(id);
+    if (session === undefined) return rpcError(404, -32001, "Session not found");
+    session.usedAt = Date.now();
+    return session.transport.handleRequest(request);
+  }
+
+  /** A request without a session id: `initialize` opens one, the transport refuses all else with 400. */
+  async #openSession(request: Request): Promise<Response> {
+    const server = this.#options.createServer();
+    const transport = new WebStandardStreamableHTTPServerTransport({
+      sessionIdGenerator: () => crypto.randomUUID(),
+      keepAliveMs: KEEP_ALIVE_MS,
+      maxRequestBodySize: MAX_BODY_BYTES,
+      onsessioninitialized: (id) => this.#keep(id, { transport, server, usedAt: Date.now() }),
+      onsessionclosed: (id) => void this.#sessions.delete(id),
+    });
+    transport.onerror = (error) => this.#note(error);
+    await server.connect(transport);
+    const response = await transport.handleRequest(request);
+    if (transport.sessionId === undefined) await server.close();
+    return response;
+  }
+
+  #keep(id: string, session: LegacySession): void {
+    this.#sessions.set(id, session);
+    this.#sweeper ??= setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS);
+    if (this.#sessions.size <= MAX_SESSIONS) return;
+    let oldest: string | undefined;
+    for (const [other, { usedAt }] of this.#sessions) {
+      if (other !== id && usedAt < (this.#sessions.get(oldest ?? "")?.usedAt ?? Infinity)) oldest = other;
+    }
+    if (oldest !== undefined) void this.#end(oldest).catch((error) => this.#note(error));
+  }
+
+  #sweep(): void {
+    const before = Date.now() - SESSION_IDLE_MS;
+    for (const [id, { usedAt }] of this.#sessions) {
+      if (usedAt < before) void this.#end(id).catch((error) => this.#note(error));
+    }
+    if (this.#sessions.size > 0) return;
+    clearInterval(this.#sweeper);
+    this.#sweeper = undefined;
+  }
+
+  async #end(id: string): Promise<void> {
+    const session = this.#sessions.get(id);
+    this.#sessions.delete(id);
+    await session?.server.close();
+  }
+
+  #note(error: unknown): void {
+    this.#options.log.debug("An MCP client was answered with an error", { cause: messageOf(error) });
+  }
+}
+
+function rpcError(status: number, code: number, message: string): Response {
+  return Response.json({ jsonrpc: "2.0", error: { code, message }, id: null }, { status });
+}

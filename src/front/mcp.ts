@@ -1,0 +1,64 @@
+/**
+ * The proxy as an MCP server.
+ *
+ * Owns what a client is told at the handshake and how its `tools/list` and `tools/call` reach the meta
+ * tools; one factory serves both eras, over HTTP and stdio. Invariant: a result leaves as the gateway
+ * gave it, known to the SDK's schemas or not. Registering each meta tool with the SDK's high-level
+ * server was rejected: it parses results and drops what it does not know.
+ */
+import { ProtocolError, ProtocolErrorCode, Server } from "@modelcontextprotocol/server";
+import type { CallToolResult, ListToolsResult, ServerContext } from "@modelcontextprotocol/server";
+
+import type { JsonObject } from "../core/model.ts";
+import { VERSION } from "../core/version.ts";
+import type { MetaTools } from "../gateway/meta_tools.ts";
+
+const INSTRUCTIONS =
+  "mcpproxy gives access to many MCP servers. Find a tool with retrieve_tools, then call it with the meta tool named in call_with, passing its id as name.";
+
+/** Serves results unchanged; the SDK's own class would parse those of `tools/call`. */
+class UnchangedServer extends Server {
+  protected override _wrapHandler(
+    ...[method, handler]: Parameters<Server["_wrapHandler"]>
+  ): ReturnType<Server["_wrapHandler"]> {
+    return method === "tools/call" ? handler : super._wrapHandler(method, handler);
+  }
+}
+
+/** Makes a server for one connection or one request; the same for both eras. */
+export function createMcpServer(metaTools: MetaTools): Server {
+  const server = new UnchangedServer(
+    { name: "mcpproxy", title: "mcpproxy", version: VERSION },
+    { capabilities: { tools: {} }, instructions: INSTRUCTIONS },
+  );
+  server.setRequestHandler(
+    "tools/list",
+    () => ({ tools: [...metaTools.list()] }) as unknown as ListToolsResult,
+  );
+  server.setRequestHandler("tools/call", async ({ params }, context) => {
+    if (!metaTools.has(params.name)) {
+      throw new ProtocolError(
+        ProtocolErrorCode.InvalidParams,
+        `Cannot call '${params.name}': the proxy has no such tool; find tools with retrieve_tools`,
+      );
+    }
+    const args = (params.arguments ?? {}) as JsonObject;
+    const result = await metaTools.call(params.name, args, callContext(context));
+    return result as unknown as CallToolResult;
+  });
+  return server;
+}
+
+function callContext(context: ServerContext): Parameters<MetaTools["call"]>[2] {
+  const { signal, notify, _meta } = context.mcpReq;
+  const progressToken = _meta?.progressToken;
+  if (progressToken === undefined) return { signal };
+  return {
+    signal,
+    // A client that is gone must not fail the call; its signal says so.
+    onProgress: (progress) =>
+      void notify({ method: "notifications/progress", params: { ...progress, progressToken } }).catch(
+        () => {},
+      ),
+  };
+}

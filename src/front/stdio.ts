@@ -1,0 +1,216 @@
+/**
+ * MCP over this process's own stdin and stdout.
+ *
+ * Owns serving one client on the pipe, either by this process or, when a daemon holds the data dir, by
+ * passing messages to that daemon's `/mcp`. Invariants: stdout carries MCP messages only; the end of
+ * stdin ends the serving. Starting a second set of upstreams beside a daemon was rejected: servers with
+ * state, such as a memory, would be split in two.
+ */
+import { serveStdio } from "@modelcontextprotocol/server/stdio";
+import type { Server } from "@modelcontextprotocol/server";
+
+import { messageOf } from "../core/errors.ts";
+import { LineSplitter } from "../lib/lines.ts";
+import type { Log } from "../lib/log.ts";
+
+const MAX_LINE_BYTES = 64 * 1024 * 1024;
+/** JSON-RPC 2.0 section 5.1: an internal error. */
+const INTERNAL_ERROR = -32603;
+
+/** The pipe to the client. */
+export interface Pipe {
+  readonly input: ReadableStream<Uint8Array>;
+  readonly write: (line: string) => void;
+}
+
+/** Serves until the client closes its end. */
+export async function serveOwnStdio(createServer: () => Server, log: Log): Promise<void> {
+  const { promise: ended, resolve } = Promise.withResolvers<void>();
+  const handle = serveStdio(createServer, {
+    onerror: (error) =>
+      log.debug("An MCP client on stdio was answered with an error", { cause: messageOf(error) }),
+  });
+  process.stdin.once("end", resolve);
+  process.stdin.once("close", resolve);
+  await ended;
+  await handle.close();
+}
+
+/** Options of {@link bridgeStdio}. */
+export interface BridgeOptions {
+  /** The daemon's MCP endpoint. */
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly pipe: Pipe;
+  readonly log: Log;
+}
+
+/** Passes the messages of a pipe to a daemon and its answers back, until the pipe ends. */
+export async function bridgeStdio(options: BridgeOptions): Promise<void> {
+  const bridge = new Bridge(options);
+  const lines = new LineSplitter({
+    maxBytes: MAX_LINE_BYTES,
+    onLine: (line) => bridge.take(line),
+    onOverflow: () => options.log.warn("Skipped a message over the size limit"),
+  });
+  for await (const chunk of options.pipe.input) lines.push(chunk);
+  await bridge.close();
+}
+
+interface Message {
+  readonly id?: string | number | null;
+  readonly method?: string;
+  readonly params?: {
+    readonly name?: unknown;
+    readonly uri?: unknown;
+    readonly requestId?: unknown;
+    readonly _meta?: Readonly<Record<string, unknown>>;
+  };
+  readonly result?: { readonly protocolVersion?: unknown };
+}
+
+/** One client's conversation with the daemon. */
+class Bridge {
+  readonly #options: BridgeOptions;
+  readonly #pending = new Map<string | number, AbortController>();
+  readonly #stop = new AbortController();
+  /** Later messages need the session that `initialize` opens. */
+  #opening: Promise<void> = Promise.resolve();
+  #session: string | undefined;
+  #protocol: string | undefined;
+
+  constructor(options: BridgeOptions) {
+    this.#options = options;
+  }
+
+  take(line: string): void {
+    if (line.trim() === "") return;
+    let message: Message;
+    try {
+      message = JSON.parse(line) as Message;
+    } catch {
+      this.#options.log.warn("Skipped a line on stdin that is no message");
+      return;
+    }
+    const sent = this.#opening
+      .then(() => this.#post(message, line))
+      .catch((error) => this.#answerFailure(message, error));
+    if (message.method === "initialize") this.#opening = sent;
+  }
+
+  /** Ends the daemon's session and all that waits for it. */
+  async close(): Promise<void> {
+    this.#stop.abort();
+    if (this.#session === undefined) return;
+    const { url } = this.#options;
+    await fetch(url, { method: "DELETE", headers: this.#headers(undefined) }).catch(() => {});
+  }
+
+  async #post(message: Message, body: string): Promise<void> {
+    const isModern = protocolOf(message) !== undefined;
+    const cancelled = message.method === "notifications/cancelled" ? message.params?.requestId : undefined;
+    if (isModern && (typeof cancelled === "string" || typeof cancelled === "number")) {
+      // In the modern era closing the response stream is the cancellation.
+      this.#pending.get(cancelled)?.abort();
+      return;
+    }
+    const abort = new AbortController();
+    const { id } = message;
+    const isRequest = id !== undefined && id !== null && message.method !== undefined;
+    if (isRequest) this.#pending.set(id, abort);
+    try {
+      const signal = AbortSignal.any([abort.signal, this.#stop.signal]);
+      const response = await fetch(this.#options.url, {
+        method: "POST",
+        headers: this.#headers(message),
+        body,
+        signal,
+      });
+      await this.#relay(message, response);
+    } finally {
+      if (isRequest) this.#pending.delete(id);
+    }
+  }
+
+  async #relay(message: Message, response: Response): Promise<void> {
+    const session = response.headers.get("mcp-session-id");
+    const isNew = session !== null && session !== this.#session;
+    if (isNew) this.#session = session;
+    if (response.headers.get("content-type")?.startsWith("text/event-stream")) {
+      await this.#readEvents(response);
+    } else {
+      const text = await response.text();
+      if (text.trim() !== "") this.#write(text);
+      else if (!response.ok) throw new Error(`the daemon answered HTTP ${response.status}`);
+    }
+    if (message.method === "initialize" && isNew) void this.#listen().catch(() => {});
+  }
+
+  /** The standing stream on which a legacy session gets what it did not ask for. */
+  async #listen(): Promise<void> {
+    const headers = { ...this.#headers(undefined), accept: "text/event-stream" };
+    const response = await fetch(this.#options.url, { headers, signal: this.#stop.signal });
+    if (response.ok) await this.#readEvents(response);
+    else await response.body?.cancel();
+  }
+
+  async #readEvents(response: Response): Promise<void> {
+    const lines = new LineSplitter({
+      maxBytes: MAX_LINE_BYTES,
+      onLine: (line) => {
+        // The daemon writes each message as one data line.
+        if (line.startsWith("data:") && line.length > 6) this.#write(line.slice(5));
+      },
+    });
+    const body: ReadableStream<Uint8Array> | null = response.body;
+    if (body) for await (const chunk of body) lines.push(chunk);
+  }
+
+  #write(text: string): void {
+    const message = JSON.parse(text) as Message;
+    const version = message.result?.protocolVersion;
+    if (typeof version === "string") this.#protocol ??= version;
+    this.#options.pipe.write(`${JSON.stringify(message)}\n`);
+  }
+
+  #headers(message: Message | undefined): Record<string, string> {
+    const modern = message && protocolOf(message);
+    const version = modern ?? this.#protocol;
+    const name = message?.params?.name ?? message?.params?.uri;
+    return {
+      ...this.#options.headers,
+      "content-type": "application/json",
+      accept: "application/json, text/event-stream",
+      ...(version === undefined ? {} : { "mcp-protocol-version": version }),
+      ...(modern === undefined || message?.method === undefined ? {} : { "mcp-method": message.method }),
+      ...(modern === undefined || typeof name !== "string" ? {} : { "mcp-name": headerText(name) }),
+      ...(this.#session === undefined ? {} : { "mcp-session-id": this.#session }),
+    };
+  }
+
+  #answerFailure(message: Message, error: unknown): void {
+    if (
+      this.#stop.signal.aborted ||
+      message.id === undefined ||
+      message.id === null ||
+      message.method === undefined
+    )
+      return;
+    const text = `Cannot reach the running proxy: ${messageOf(error)}`;
+    const failure = { jsonrpc: "2.0", id: message.id, error: { code: INTERNAL_ERROR, message: text } };
+    this.#options.pipe.write(`${JSON.stringify(failure)}\n`);
+  }
+}
+
+/** The revision a modern message names in its envelope. */
+function protocolOf(message: Message): string | undefined {
+  const version = message.params?._meta?.["io.modelcontextprotocol/protocolVersion"];
+  return typeof version === "string" ? version : undefined;
+}
+
+/** Header values are ASCII; others travel as the specification's base64 form (SEP-2243). */
+function headerText(value: string): string {
+  return /^(?! )[\x20-\x7e]*(?<! )$/.test(value) && !value.startsWith("=?")
+    ? value
+    : `=?base64?${Buffer.from(value).toString("base64")}?=`;
+}

@@ -1,0 +1,178 @@
+/**
+ * Which tools may be found, and how a found one is shown.
+ *
+ * Owns the rule of what is on offer (the server's startup mode, its faults, its tool lists) and the
+ * reasons given for a tool that is not. Invariants: filters come before ranking, so a limit is filled;
+ * a tool that may not be called is never found, listed or described. Leaving the rule to each surface
+ * was rejected: they would drift apart, and a leak on one is a leak.
+ */
+import type { Catalog } from "../catalog/catalog.ts";
+import type { KnownTool } from "../catalog/known_tool.ts";
+import { callVariantOf, isOffered } from "../catalog/policy.ts";
+import type { SearchIndex } from "../catalog/search.ts";
+import { ProxyError } from "../core/errors.ts";
+import type { CallVariant, Server } from "../core/model.ts";
+import { splitToolId } from "../core/model.ts";
+import type { Settings } from "../core/settings.ts";
+import type { Upstreams } from "../upstream/upstreams.ts";
+
+/** Most tools one search returns. */
+export const MAX_FOUND = 100;
+
+/** What is looked for. */
+export interface FindOptions {
+  readonly query: string;
+  readonly limit?: number | undefined;
+  /** Only tools of this server. */
+  readonly server?: string | undefined;
+  /** Only tools of servers in this group, by name or id. */
+  readonly group?: string | undefined;
+  readonly readOnlyOnly?: boolean | undefined;
+  readonly excludeDestructive?: boolean | undefined;
+}
+
+/** One tool that was found. */
+export interface Found {
+  readonly tool: KnownTool;
+  readonly score: number;
+}
+
+/** What a search found. */
+export interface FindResult {
+  readonly found: readonly Found[];
+  readonly total: number;
+  readonly tookMs: number;
+}
+
+/** What a {@link Finder} looks through. */
+export interface FinderDeps {
+  readonly catalog: Catalog;
+  readonly index: SearchIndex;
+  readonly upstreams: Upstreams;
+  readonly settings: Settings;
+}
+
+/** Finds tools that may be called. */
+export class Finder {
+  readonly #deps: FinderDeps;
+
+  constructor(deps: FinderDeps) {
+    this.#deps = deps;
+  }
+
+  /** Searches by words; the best first. */
+  find(options: FindOptions): FindResult {
+    const { query, limit = this.#deps.settings.toolsLimit, readOnlyOnly, excludeDestructive } = options;
+    const servers = this.#openServers(options);
+    const { hits, total, tookMs } = this.#deps.index.search({
+      query,
+      limit: Math.min(Math.max(1, limit), MAX_FOUND),
+      servers: new Set(servers.keys()),
+      filter: (tool) => {
+        const server = servers.get(tool.server);
+        if (server === undefined || !isOffered(server, tool.name)) return false;
+        if (!readOnlyOnly && !excludeDestructive) return true;
+        const { annotations } = tool as KnownTool;
+        if (readOnlyOnly) return annotations?.readOnlyHint === true && annotations.destructiveHint !== true;
+        return annotations?.destructiveHint !== true;
+      },
+    });
+    const found = hits.flatMap(({ id, score }) => {
+      const tool = this.#deps.catalog.find(id);
+      return tool ? [{ tool, score }] : [];
+    });
+    return { found, total, tookMs };
+  }
+
+  /** All tools on offer, of one server or of all. */
+  list(options: { readonly server?: string | undefined } = {}): KnownTool[] {
+    const servers = this.#openServers(options);
+    const { server } = options;
+    return this.#deps.catalog.list(server === undefined ? {} : { server }).filter((tool) => {
+      const owner = servers.get(tool.server);
+      return owner !== undefined && isOffered(owner, tool.name);
+    });
+  }
+
+  /** The meta tool a tool is called with. */
+  callWith(tool: KnownTool): CallVariant {
+    return callVariantOf(tool, this.#deps.settings.unannotatedTools);
+  }
+
+  /** How the tool's server stands, and whether the tool was last seen before this start. */
+  standing(tool: KnownTool): { readonly serverState: string; readonly isStale: boolean } {
+    const connection = this.#deps.upstreams.find(tool.server);
+    return {
+      serverState: connection ? this.#deps.upstreams.category(connection) : "disconnected",
+      isStale: this.#deps.catalog.isStale(tool.server),
+    };
+  }
+
+  /**
+   * Gives a tool that may be called.
+   *
+   * @throws {ProxyError} `TOOL_UNKNOWN`, `SERVER_UNKNOWN`, `SERVER_FAULTY`, `SERVER_OFF` or `TOOL_REFUSED`,
+   * each with the reason the tool is missing.
+   */
+  get(id: string): KnownTool {
+    const parts = splitToolId(id);
+    if (parts === undefined) {
+      throw new ProxyError("TOOL_UNKNOWN", `Cannot find the tool '${id}': an id has the form 'server:tool'`, {
+        data: { did_you_mean: this.#suggest(id) },
+        hint: "Take the 'id' that retrieve_tools gives",
+      });
+    }
+    const { server } = this.#deps.upstreams.callable(parts.server);
+    const tool = this.#deps.catalog.find(id);
+    if (!isOffered(server, parts.tool)) {
+      throw new ProxyError("TOOL_REFUSED", `Cannot call '${id}': it is switched off for its server`, {
+        hint: "See 'enabled_tools' and 'disabled_tools' of the server's entry",
+      });
+    }
+    return tool ?? this.#missing(id, parts.server);
+  }
+
+  /** Whether the server's tools were never read, so that a tool may exist that nobody knows of. */
+  isUnread(server: string): boolean {
+    return this.#deps.catalog.list({ server }).length === 0;
+  }
+
+  #missing(id: string, server: string): never {
+    const failure = this.#deps.upstreams.find(server)?.failure;
+    const why = failure && this.isUnread(server) ? failure.message : `'${server}' has no tool of this name`;
+    throw new ProxyError("TOOL_UNKNOWN", `Cannot find the tool '${id}': ${why}`, {
+      data: { did_you_mean: this.#suggest(id) },
+      hint: failure?.hint ?? "Look for it with retrieve_tools",
+    });
+  }
+
+  /** Names only what the asker might call. */
+  #suggest(id: string): string[] {
+    const servers = this.#openServers({});
+    return this.#deps.catalog.suggest(id).filter((meant) => {
+      const parts = splitToolId(meant);
+      const server = parts && servers.get(parts.server);
+      return server !== undefined && parts !== undefined && isOffered(server, parts.tool);
+    });
+  }
+
+  /** The servers whose tools may be found, narrowed to a server or a group. */
+  #openServers(options: Pick<FindOptions, "server" | "group">): Map<string, Server> {
+    const { server: wanted, group } = options;
+    const names = group === undefined ? undefined : this.#groupNames(group);
+    const open = new Map<string, Server>();
+    for (const { server } of this.#deps.upstreams.list()) {
+      if (wanted !== undefined && server.name !== wanted) continue;
+      if (names !== undefined && !server.groups.some((name) => names.has(name))) continue;
+      const isOn = server.startupMode === "active" || server.startupMode === "lazy_loading";
+      if (isOn && server.faults.length === 0) open.set(server.name, server);
+    }
+    return open;
+  }
+
+  /** A group is named by its name or its id, in the file as here. */
+  #groupNames(group: string): ReadonlySet<string> {
+    const known = this.#deps.settings.groups.find(({ name, id }) => name === group || String(id) === group);
+    return new Set(known ? [known.name, String(known.id)] : [group]);
+  }
+}

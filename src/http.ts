@@ -1,0 +1,127 @@
+/**
+ * The one HTTP listener.
+ *
+ * Owns `Bun.serve`, the checks every request passes before it reaches a route, and the route list.
+ * Invariants: Host and Origin are checked on every route, unknown ones included; `/api` needs the key;
+ * stopping ends open streams. A listener per surface was rejected: one port is what users configure.
+ */
+import { Hono } from "hono";
+
+import { answerError, requestId } from "./api/envelope.ts";
+import type { ApiEnv } from "./api/envelope.ts";
+import { serverRoutes } from "./api/servers.ts";
+import { statusRoutes } from "./api/status.ts";
+import type { StatusDeps } from "./api/status.ts";
+import { toolRoutes } from "./api/tools.ts";
+import type { ToolsDeps } from "./api/tools.ts";
+import { messageOf, ProxyError } from "./core/errors.ts";
+import type { ListenAddress } from "./core/settings.ts";
+import type { McpEndpoint } from "./front/endpoint.ts";
+import type { Access } from "./gateway/access.ts";
+import type { Log } from "./lib/log.ts";
+
+const MAX_BODY_BYTES = 16 * 1024 * 1024;
+/** How long a client may take between the bytes of a request's head. */
+const IDLE_TIMEOUT_S = 30;
+
+/** What the routes are made of. */
+export interface HttpDeps extends StatusDeps, ToolsDeps {
+  readonly access: Access;
+  readonly mcp: McpEndpoint;
+  readonly requireMcpAuth: boolean;
+  readonly log: Log;
+  /** Whether known tools are searchable. */
+  readonly isReady: () => boolean;
+}
+
+/** Makes the whole of the routes; usable without a listener. */
+export function createApp(deps: HttpDeps): Hono<ApiEnv> {
+  const { access, log } = deps;
+  const app = new Hono<ApiEnv>();
+  app.onError((error, context) => answerError(context, error, log));
+  app.use(requestId);
+  app.use(async (context, next) => {
+    access.checkOrigin(context.req.raw.headers);
+    await next();
+  });
+
+  app.get("/livez", (context) => context.json({ status: "ok" }));
+  app.get("/healthz", (context) => context.json({ status: "ok" }));
+  app.get("/readyz", (context) => context.json({ ready: deps.isReady() }, deps.isReady() ? 200 : 503));
+  app.get("/startupz", (context) => {
+    const isSettled = deps.isReady() && deps.upstreams.isSettled;
+    return context.json({ settled: isSettled }, isSettled ? 200 : 503);
+  });
+
+  app.use("/api/*", async (context, next) => {
+    access.checkKey(context.req.raw.headers);
+    await next();
+  });
+  app.route("/api/v1", statusRoutes(deps));
+  app.route("/api/v1/servers", serverRoutes(deps));
+  app.route("/api/v1", toolRoutes(deps));
+
+  app.use("/mcp", async (context, next) => {
+    if (deps.requireMcpAuth) access.checkKey(context.req.raw.headers);
+    await next();
+  });
+  app.route("/mcp", deps.mcp.routes);
+  app.notFound((context) =>
+    answerError(
+      context,
+      new ProxyError("ROUTE_UNKNOWN", `Cannot find '${context.req.method} ${context.req.path}'`, {
+        hint: "MCP clients connect to /mcp; the admin API is below /api/v1",
+      }),
+      log,
+    ),
+  );
+  return app;
+}
+
+/** A listener that runs. */
+export interface Listener {
+  readonly hostname: string;
+  readonly port: number;
+  /** Stops listening and ends what is open. */
+  close(): Promise<void>;
+}
+
+/**
+ * Listens.
+ *
+ * @throws {ProxyError} `LISTEN_FAILED` when the address is taken or not ours.
+ */
+export function listen(app: Hono<ApiEnv>, address: ListenAddress): Listener {
+  const { hostname, port } = address;
+  let server: Bun.Server<undefined>;
+  try {
+    server = Bun.serve({
+      hostname,
+      port,
+      maxRequestBodySize: MAX_BODY_BYTES,
+      idleTimeout: IDLE_TIMEOUT_S,
+      fetch: (request, listener) => {
+        // From here on a call may be silent for as long as its own timeout allows.
+        listener.timeout(request, 0);
+        return app.fetch(request);
+      },
+      error: () =>
+        Response.json(
+          { success: false, error: "Cannot answer the request", code: "INTERNAL" },
+          { status: 500 },
+        ),
+    });
+  } catch (error) {
+    throw new ProxyError("LISTEN_FAILED", `Cannot listen on '${hostname}:${port}': ${messageOf(error)}`, {
+      cause: error,
+      hint: "End the program that uses the port, or set 'listen' or --listen to another one",
+    });
+  }
+  return {
+    hostname: server.hostname ?? hostname,
+    port: server.port ?? port,
+    close: async () => {
+      await server.stop(true);
+    },
+  };
+}

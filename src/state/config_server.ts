@@ -1,0 +1,335 @@
+/**
+ * One entry of `mcpServers`: from what stands in the file to a server.
+ *
+ * Owns the rules for names, the older switches, the transport an entry means, and what it must have.
+ * Invariants: an entry always becomes a server, with faults when it has any; its name is always fit to be
+ * printed and used in a tool id. Skipping faulty entries was rejected: an operator would look for the
+ * server in every list and find nothing.
+ */
+import { join } from "node:path";
+import { parseDuration } from "../lib/duration.ts";
+import { formatPath } from "../lib/jsonc.ts";
+import { faultAt, faultsOfIssues, isRecord, KeyCheck, withoutNulls } from "./config_fault.ts";
+import { serverSchema } from "./config_schema.ts";
+import type { Fault, Finding, Server, StartupMode, TransportKind } from "../core/model.ts";
+import type { JsonPath, JsoncDuplicate } from "../lib/jsonc_tree.ts";
+import type { FaultSite, Verdict } from "./config_fault.ts";
+import type { ServerEntry } from "./config_schema.ts";
+
+/** What an entry is read against. */
+export interface ServerContext {
+  readonly site: FaultSite;
+  /** What `~` stands for. */
+  readonly home: string;
+  /** Ids of the groups the file defines. */
+  readonly groupIds: ReadonlySet<number>;
+}
+
+/** An entry as it stands in the file. */
+export interface RawServer {
+  readonly value: unknown;
+  readonly index: number;
+  /** The key of the map form, which is the name. */
+  readonly key?: string;
+  /** Keys that stand twice below this entry. */
+  readonly duplicates?: readonly JsoncDuplicate[];
+}
+
+/** A server, and what is odd about its entry. */
+export interface ReadServer {
+  readonly server: Server;
+  readonly findings: readonly Finding[];
+}
+
+const NAME_LENGTH_MAX = 128;
+/** Control characters, and those that turn the direction of what follows on a terminal or page. */
+const CONTROL = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/u;
+
+const KINDS: Readonly<Record<string, TransportKind>> = {
+  stdio: "stdio",
+  local: "stdio",
+  http: "streamable_http",
+  remote: "streamable_http",
+  "streamable-http": "streamable_http",
+  streamable_http: "streamable_http",
+  streamableHttp: "streamable_http",
+  sse: "sse",
+};
+
+const KEYS = new KeyCheck(Object.keys(serverSchema.shape));
+
+/** Judges a server name; undefined when it may be used. */
+export function judgeServerName(name: string): Verdict | undefined {
+  if (name.trim() === "")
+    return { message: "The name is empty", advice: "Write a name of 1 to 128 characters" };
+  // Characters as JSON and SQLite count them, not clusters as a reader sees them.
+  const length = Array.from(name).length;
+  if (length > NAME_LENGTH_MAX) {
+    return {
+      message: `The name has ${length} characters`,
+      advice: `Write a name of up to ${NAME_LENGTH_MAX} characters`,
+    };
+  }
+  if (CONTROL.test(name))
+    return { message: "The name holds a control character", advice: "Remove the control character" };
+  if (!name.isWellFormed())
+    return { message: "The name holds half a character", advice: "Write the name anew" };
+  if (name.includes(":"))
+    return {
+      message: `The name '${name}' holds ':'`,
+      advice: "Write '-' instead: ':' parts server and tool",
+    };
+  if (name.includes("__"))
+    return {
+      message: `The name '${name}' holds '__'`,
+      advice: "Write '_' instead: '__' parts server and tool",
+    };
+  return undefined;
+}
+
+/** Puts the home folder in the place of a leading `~`. */
+export function expandHome(path: string, home: string): string {
+  if (path === "~") return home;
+  return path.startsWith("~/") || path.startsWith("~\\") ? join(home, path.slice(2)) : path;
+}
+
+/** Reads one entry; whatever it is, a server comes back. */
+export function readServer(raw: RawServer, context: ServerContext): ReadServer {
+  const { site } = context;
+  const path: JsonPath = ["mcpServers", raw.key ?? raw.index];
+  const { name, verdict } = nameOf(raw);
+  const faults: Fault[] = [];
+  if (verdict !== undefined) {
+    const isKey = raw.key !== undefined;
+    const hasName = isRecord(raw.value) && Object.hasOwn(raw.value, "name");
+    const at: JsonPath = isKey || !hasName ? path : [...path, "name"];
+    faults.push(faultAt(site, at, verdict, { part: isKey ? "key" : "value", server: name }));
+  }
+  const { entry, issues } = judge(raw.value, path, site, name);
+  const bad = new Set(issues.map((issue) => issue.step));
+  faults.push(
+    ...issues.map((issue) => issue.fault).filter((fault) => !faults.some((other) => isSame(other, fault))),
+  );
+  const transport = transportOf(entry);
+  const source = isRecord(raw.value) ? raw.value : {};
+  if (isRecord(raw.value)) {
+    const lacks = judgeTransport(entry, transport, bad, source);
+    if (lacks !== undefined)
+      faults.push(faultAt(site, [...path, ...lacks.at], lacks.verdict, { server: name }));
+  }
+  faults.push(...(raw.duplicates ?? []).map((duplicate) => duplicateFault(site, duplicate, name)));
+  return {
+    server: toServer(name, entry, { transport, faults, context, source }),
+    findings: KEYS.findings(site, path, source, name),
+  };
+}
+
+function isSame(a: Fault, b: Fault): boolean {
+  return a.key === b.key;
+}
+
+function nameOf(raw: RawServer): { readonly name: string; readonly verdict?: Verdict } {
+  const standIn = `mcpServers[${raw.index}]`;
+  const given =
+    raw.key ?? (isRecord(raw.value) && Object.hasOwn(raw.value, "name") ? raw.value.name : undefined);
+  if (typeof given === "string") {
+    const verdict = judgeServerName(given);
+    return verdict === undefined ? { name: given } : { name: standIn, verdict };
+  }
+  // An entry that is no object, or a name of the wrong type, is told by the schema.
+  if (!isRecord(raw.value) || (given !== undefined && given !== null)) return { name: standIn };
+  return { name: standIn, verdict: { message: "The server has no name", advice: 'Add "name": "…"' } };
+}
+
+/** Makes the fault of a key that stands a second time: programs differ in which of the two they take. */
+export function duplicateFault(site: FaultSite, duplicate: JsoncDuplicate, server?: string): Fault {
+  const { path, line, column, firstLine } = duplicate;
+  const message = `The key stands a second time; it stands at line ${firstLine} already`;
+  const advice = "Keep one of the two";
+  return {
+    file: site.file,
+    line,
+    column,
+    key: formatPath(path),
+    message,
+    advice,
+    ...(server !== undefined && { server }),
+  };
+}
+
+interface Judged {
+  readonly entry: ServerEntry;
+  readonly issues: readonly { readonly step: PropertyKey | undefined; readonly fault: Fault }[];
+}
+
+/** Validates an entry; keys that are wrong count as absent, so that the rest can be shown. */
+function judge(value: unknown, path: JsonPath, site: FaultSite, server: string): Judged {
+  const source = isRecord(value) ? withoutNulls(value) : value;
+  const result = serverSchema.safeParse(source);
+  const foreign = isRecord(source) ? prototypeFaults(source, path, site, server) : [];
+  if (result.success) return { entry: result.data, issues: foreign };
+  const faults = faultsOfIssues(site, path, result.error, server);
+  const issues = faults.map((fault, index) => ({ step: result.error.issues[index]?.path[0], fault }));
+  const wrong = new Set(issues.map((issue) => issue.step));
+  const rest = isRecord(source) ? Object.entries(source).filter(([key]) => !wrong.has(key)) : [];
+  return { entry: serverSchema.parse(Object.fromEntries(rest)), issues: [...issues, ...foreign] };
+}
+
+/** The schema passes over a variable named `__proto__`; here it is one like any other. */
+function prototypeFaults(
+  source: Readonly<Record<string, unknown>>,
+  path: JsonPath,
+  site: FaultSite,
+  server: string,
+): Judged["issues"] {
+  return ["env", "headers"].flatMap((step) => {
+    const map = source[step];
+    if (!isRecord(map) || !Object.hasOwn(map, "__proto__") || typeof map["__proto__"] === "string") return [];
+    const verdict = { message: "Expected a string", advice: "Put the value in double quotes" };
+    return [{ step, fault: faultAt(site, [...path, step, "__proto__"], verdict, { server }) }];
+  });
+}
+
+function protocolOf(entry: ServerEntry): string {
+  return entry.protocol || entry.type || "";
+}
+
+function transportOf(entry: ServerEntry): TransportKind {
+  const protocol = protocolOf(entry);
+  const kind = KINDS[protocol];
+  if (kind !== undefined) return kind;
+  const hasCommand = Boolean(entry.command);
+  if (protocol === "auto") return hasCommand && !entry.url ? "stdio" : "auto";
+  return hasCommand || !entry.url ? "stdio" : "auto";
+}
+
+interface Lack {
+  readonly at: JsonPath;
+  readonly verdict: Verdict;
+}
+
+function judgeTransport(
+  entry: ServerEntry,
+  transport: TransportKind,
+  bad: ReadonlySet<PropertyKey | undefined>,
+  source: Readonly<Record<string, unknown>>,
+): Lack | undefined {
+  const protocol = protocolOf(entry);
+  const isOpen = protocol === "" || protocol === "auto";
+  if (isOpen && !entry.command && !entry.url) {
+    if (bad.has("command") || bad.has("url") || bad.has("protocol") || bad.has("type")) return undefined;
+    const message = "The server has neither a command nor a url";
+    return {
+      at: [],
+      verdict: { message, advice: adviceFor(source, ["command", "url"], 'Add "command" or "url"') },
+    };
+  }
+  if (transport === "stdio") {
+    if (entry.command || bad.has("command")) return undefined;
+    const advice = entry.url ? 'Add "command", or write "protocol": "http" to use the url' : 'Add "command"';
+    const verdict = { message: "The server has no command", advice: adviceFor(source, ["command"], advice) };
+    return { at: [], verdict };
+  }
+  if (bad.has("url")) return undefined;
+  if (entry.url) return judgeUrl(entry.url);
+  const advice = entry.command ? 'Add "url", or write "protocol": "stdio" to use the command' : 'Add "url"';
+  return {
+    at: [],
+    verdict: { message: "The server has no url", advice: adviceFor(source, ["url"], advice) },
+  };
+}
+
+/** A misspelt key explains a missing one. */
+function adviceFor(
+  source: Readonly<Record<string, unknown>>,
+  missing: readonly string[],
+  otherwise: string,
+): string {
+  for (const key of Object.keys(source)) {
+    const meant = KEYS.nearMiss(key);
+    if (meant !== undefined && missing.includes(meant)) return `Rename '${formatPath([key])}' to '${meant}'`;
+  }
+  return otherwise;
+}
+
+/** References are resolved at use; until then each stands for some digits, which fit everywhere in a URL. */
+function judgeUrl(url: string): Lack | undefined {
+  if (/^\$\{(?:env|keyring):[^{}]*\}/.test(url)) return undefined;
+  const sample = url.replaceAll(/\$\{(?:env|keyring):[^{}]*\}/g, "1");
+  const advice = 'Write an address such as "https://example.com/mcp"';
+  const parsed = URL.canParse(sample) ? new URL(sample) : undefined;
+  // Without `//` it may be `user:password` or the like, which is not quoted.
+  if (parsed === undefined || !url.includes("://"))
+    return { at: ["url"], verdict: { message: "The url is not a complete address", advice } };
+  if (parsed.protocol === "http:" || parsed.protocol === "https:") return undefined;
+  return {
+    at: ["url"],
+    verdict: { message: `The url has the scheme '${parsed.protocol.slice(0, 40)}'`, advice },
+  };
+}
+
+interface ServerParts {
+  readonly transport: TransportKind;
+  readonly faults: readonly Fault[];
+  readonly context: ServerContext;
+  readonly source: Readonly<Record<string, unknown>>;
+}
+
+function toServer(
+  name: string,
+  entry: ServerEntry,
+  { transport, faults, context, source }: ServerParts,
+): Server {
+  const workingDir = entry.working_dir || entry.cwd;
+  const connectionTimeoutMs = timeoutOf(entry.connection_timeout);
+  const callTimeoutMs = timeoutOf(entry.call_timeout);
+  return {
+    name,
+    description: entry.description,
+    transport,
+    protocol: protocolOf(entry) || transport,
+    ...(entry.url && { url: entry.url }),
+    ...(entry.command && { command: expandHome(entry.command, context.home) }),
+    args: entry.args ?? [],
+    ...(workingDir && { workingDir: expandHome(workingDir, context.home) }),
+    env: mapOf(source["env"]),
+    headers: mapOf(source["headers"]),
+    startupMode: startupModeOf(entry),
+    ...(connectionTimeoutMs !== undefined && { connectionTimeoutMs }),
+    ...(callTimeoutMs !== undefined && { callTimeoutMs }),
+    ...(entry.enabled_tools !== undefined &&
+      entry.enabled_tools.length > 0 && { enabledTools: entry.enabled_tools }),
+    disabledTools: entry.disabled_tools,
+    groups: groupsOf(entry, context.groupIds),
+    tags: entry.tags,
+    ...(entry.created && { created: entry.created }),
+    ...(entry.updated && { updated: entry.updated }),
+    faults,
+  };
+}
+
+/** Reads what stands in the file, not the schema's copy, which lacks a `__proto__`. */
+function mapOf(value: unknown): ReadonlyMap<string, string> {
+  const entries = isRecord(value) ? Object.entries(value) : [];
+  return new Map(entries.filter((entry): entry is [string, string] => typeof entry[1] === "string"));
+}
+
+/** Zero means the global value, as in the Go proxy. */
+function timeoutOf(text: string | undefined): number | undefined {
+  return (text === undefined ? 0 : parseDuration(text)) || undefined;
+}
+
+function startupModeOf(entry: ServerEntry): StartupMode {
+  if (entry.startup_mode) return entry.startup_mode;
+  if (entry.quarantined === true) return "quarantined";
+  if (entry.auto_disabled === true) return "auto_disabled";
+  const isEnabled = entry.enabled ?? entry.disabled !== true;
+  if (!isEnabled || entry.stopped === true) return "disabled";
+  return entry.start_on_boot === false ? "lazy_loading" : "active";
+}
+
+function groupsOf(entry: ServerEntry, groupIds: ReadonlySet<number>): string[] {
+  const id = entry.group_id;
+  const own = id !== undefined && (id !== 0 || groupIds.has(0)) ? [String(id)] : [];
+  return [...new Set([...own, ...entry.groups.map(String)])];
+}

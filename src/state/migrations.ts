@@ -1,0 +1,51 @@
+/**
+ * The embedded migrations and the walk that brings a database up to them.
+ *
+ * Owns the order of migrations and the table that records them; their SQL is generated into `drizzle/`.
+ * Invariant: each migration is applied once and wholly, and a database written by a newer version is
+ * refused, not guessed at. Drizzle's own migrator was rejected: it reads files at run time, which a
+ * compiled binary does not have.
+ */
+import type { Database } from "bun:sqlite";
+
+import init from "../../drizzle/0000_init.sql" with { type: "text" };
+import { ProxyError } from "../core/errors.ts";
+
+/** In the order they are applied; never reordered, only appended to. */
+const MIGRATIONS: readonly { readonly tag: string; readonly sql: string }[] = [
+  { tag: "0000_init", sql: init },
+];
+
+/**
+ * Applies what is missing, each migration in a transaction of its own.
+ *
+ * @throws {ProxyError} `STORE_CORRUPT` when the database comes from a newer version.
+ */
+export function migrate(db: Database): void {
+  db.run(
+    "CREATE TABLE IF NOT EXISTS migrations (tag text PRIMARY KEY NOT NULL, applied_at integer NOT NULL)",
+  );
+  const applied = new Set(
+    db
+      .prepare<{ tag: string }, []>("SELECT tag FROM migrations")
+      .all()
+      .map((row) => row.tag),
+  );
+  const unknown = [...applied].filter((tag) => !MIGRATIONS.some((migration) => migration.tag === tag));
+  if (unknown.length > 0) {
+    throw new ProxyError(
+      "STORE_CORRUPT",
+      `Cannot use the database: it has the newer migration '${unknown[0]}'`,
+      {
+        hint: "Start the version of mcpproxy that wrote it, or give another --data-dir",
+      },
+    );
+  }
+  for (const { tag, sql } of MIGRATIONS) {
+    if (applied.has(tag)) continue;
+    db.transaction(() => {
+      for (const statement of sql.split("--> statement-breakpoint")) db.run(statement);
+      db.prepare("INSERT INTO migrations (tag, applied_at) VALUES (?, ?)").run(tag, Date.now());
+    })();
+  }
+}

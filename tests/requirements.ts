@@ -1,0 +1,256 @@
+/**
+ * The promises of mcpproxy that tests hold: id → the promise in one sentence → where it comes from.
+ *
+ * Owns the list; `verifies(id)` in a test says that this test would go red if the promise were broken, and
+ * `requirements_test.ts` fails on a promise without such a test. Invariant: an id, once given, keeps its
+ * meaning. Naming tests after ids was rejected: one test often holds two promises, and names read worse.
+ */
+
+interface Requirement {
+  /** One sentence that can be true or false. */
+  readonly promise: string;
+  /** Document and section. */
+  readonly source: `${"SPEC" | "PROMISES" | "NUMBERS" | "HOUSE"} ${string}`;
+}
+
+/** Every promise that a test has to hold. */
+export const REQUIREMENTS = {
+  "API-KEY-REQUIRED": {
+    promise: "Every route below /api/v1 answers 401 without the API key and with a wrong one",
+    source: "SPEC §7",
+  },
+  "API-SHAPE": {
+    promise:
+      "API answers are {success, data} or {success:false, error, code, request_id}, and empty lists are []",
+    source: "SPEC §7",
+  },
+  "BINARY-SMOKE": {
+    promise: "The compiled binary passes the smoke test of the source from an empty folder",
+    source: "SPEC §10",
+  },
+  "CALL-ARGS-CHECKED": {
+    promise:
+      "Arguments are checked against the schema before they travel, and the error has the schema and the fault",
+    source: "SPEC §6",
+  },
+  "CALL-DEAD-SERVER": {
+    promise:
+      "A call to a server that is dead, off or faulty ends in an error that names the reason and a hint",
+    source: "PROMISES P3",
+  },
+  "CALL-DESTRUCTIVE-GATE": {
+    promise: "A tool marked destructive is refused through call_tool_read and call_tool_write",
+    source: "SPEC §6",
+  },
+  "CALL-ENDS-IN-TIME": {
+    promise: "A call to an upstream that never answers ends within its timeout + 250 ms",
+    source: "PROMISES P3",
+  },
+  "CALL-RESULT-UNCHANGED": {
+    promise:
+      "Content blocks, structuredContent, isError and _meta of a result are deep-equal to a direct call's",
+    source: "SPEC §6",
+  },
+  "CALL-UNANNOTATED-IS-WRITE": {
+    promise: "An unannotated tool is refused through call_tool_read with the name of the right tool",
+    source: "SPEC §6",
+  },
+  "CALL-UNKNOWN-TOOL": {
+    promise: "A call of an unknown tool or server is a clear error that offers the nearest known ids",
+    source: "SPEC §6",
+  },
+  "CACHE-READ-WHOLE": {
+    promise: "Every result cut at tool_response_limit has a key under which read_cache gives back all of it",
+    source: "SPEC §6",
+  },
+  "CHILD-ENV-ALLOW-LIST": {
+    promise: "A child process gets the allow-listed variables and the configured ones, and no others",
+    source: "SPEC §3",
+  },
+  "CLI-EXIT-CODES": {
+    promise: "The command line exits 0 ok, 1 failure, 2 usage, 3 not reachable, 4 configuration",
+    source: "SPEC §10",
+  },
+  "CLI-JSON": {
+    promise: "With --json a command writes one JSON document to stdout and diagnostics to stderr only",
+    source: "SPEC §10",
+  },
+  "CONFIG-BAD-SERVER-ALONE": {
+    promise: "A server with a faulty entry is listed with its fault and never started, and the others go on",
+    source: "SPEC §1",
+  },
+  "CONFIG-DEFAULT-MADE": {
+    promise: "Without any configuration file a default one is made with mode 0600",
+    source: "SPEC §1",
+  },
+  "CONFIG-DUPLICATE-NAMES": {
+    promise: "Of servers with one name the first wins and each other is reported as a finding",
+    source: "SPEC §1",
+  },
+  "CONFIG-ENV-REFERENCE": {
+    promise: "${env:NAME} resolves at use, and its value is never written or shown",
+    source: "SPEC §1",
+  },
+  "CONFIG-FAULT-PLACE": {
+    promise:
+      "Each fault names file, line, column, key, what is wrong and what would be right, and all are reported",
+    source: "SPEC §1",
+  },
+  "CONFIG-LISTEN-LOOPBACK": {
+    promise: "A listen address without a host means 127.0.0.1 and is reported as a finding",
+    source: "SPEC §1",
+  },
+  "CONFIG-MAP-FORM": {
+    promise:
+      "mcpServers is read as an array of objects with name and as the map form of Claude Desktop and Cursor",
+    source: "SPEC §1",
+  },
+  "CONFIG-OLD-FIELDS": {
+    promise:
+      "The old boolean fields are read as startup modes in the documented order, and startup_mode wins",
+    source: "SPEC §1",
+  },
+  "CONFIG-PRECEDENCE": {
+    promise: "A flag wins over a MCPPROXY_* variable, that over the file, and the file over the default",
+    source: "SPEC §1",
+  },
+  "CONFIG-SCHEMA": {
+    promise: "mcpproxy config schema prints a JSON Schema that accepts what the loader accepts",
+    source: "SPEC §1",
+  },
+  "CONFIG-STRANGE-NAMES": {
+    promise: "Names with spaces, dots, umlauts and __proto__ round-trip or are refused at one place",
+    source: "PROMISES Closed by construction",
+  },
+  "HTTP-BIND": {
+    promise: "The proxy listens on loopback by default and refuses another interface without authentication",
+    source: "PROMISES T02",
+  },
+  "HTTP-HOST-ORIGIN": {
+    promise:
+      "Every route answers 403 to a foreign Host or Origin, to two Host headers and to an absolute-form target",
+    source: "PROMISES T01",
+  },
+  "HTTP-PROBES": {
+    promise: "/livez answers while the loop turns, and /readyz once it listens and the index is restored",
+    source: "SPEC §3",
+  },
+  "HTTP-ROUTE-INVENTORY": {
+    promise: "The routes reachable without credentials are an exact allow-list",
+    source: "PROMISES T03",
+  },
+  "KEY-0600": {
+    promise: "The API key is made on first start, kept in the data dir with mode 0600, and never logged",
+    source: "SPEC §1",
+  },
+  "MCP-BOTH-ERAS": {
+    promise: "Legacy clients with sessions and modern clients without get the same tools and results at /mcp",
+    source: "SPEC §6",
+  },
+  "MCP-CLIENTS": {
+    promise: "SDK v2 modern, SDK v2 legacy, SDK v1 and the inspector's CLI list and call tools at /mcp",
+    source: "SPEC §6",
+  },
+  "MCP-MENU-TOKENS": {
+    promise: "The menu of agent tools at /mcp costs at most 1,500 tokens",
+    source: "NUMBERS Tokens",
+  },
+  "MCP-SESSION-IDS": {
+    promise: "A missing session id is answered 400, an unknown one 404, and ids of two clients never meet",
+    source: "PROMISES Clients and events",
+  },
+  "MCP-STDIO": {
+    promise: "serve --stdio speaks MCP on stdout alone to SDK v1 and SDK v2 clients",
+    source: "SPEC §6",
+  },
+  "NUMBERS-FIRST-START": {
+    promise:
+      "159 HTTP upstreams are ready and searchable within the bound of NUMBERS beside a bare loop in the same run",
+    source: "NUMBERS Production scale",
+  },
+  "SEARCH-FILTER-BEFORE-RANK": {
+    promise: "Filters apply before ranking, so that limit is filled when enough tools match",
+    source: "SPEC §6",
+  },
+  "SEARCH-FINDS-IN-WORDS": {
+    promise: "A query in plain words finds the tool among real servers, identifiers split and words stemmed",
+    source: "SPEC §8",
+  },
+  "SEARCH-HIDES-OFF-SERVERS": {
+    promise: "Tools of quarantined, disabled and auto-disabled servers are never returned by any path",
+    source: "SPEC §8",
+  },
+  "SEARCH-REPLY-TOKENS": {
+    promise: "A search reply with 15 hits costs at most 900 tokens and repeats no sentence",
+    source: "NUMBERS Tokens",
+  },
+  "SEARCH-STALE-AFTER-RESTART": {
+    promise:
+      "After kill -9 and restart search answers from the store, marked stale, before any upstream is connected",
+    source: "SPEC §3",
+  },
+  "SECRETS-MASKED": {
+    promise: "Configured secrets appear in no log line, error, API answer or tool result of the proxy",
+    source: "PROMISES T17",
+  },
+  "START-NEVER-WAITS": {
+    promise:
+      "The proxy listens and serves known tools before it connects, and hanging upstreams delay no other",
+    source: "PROMISES P6",
+  },
+  "STDIO-ARGV-NO-SHELL": {
+    promise: "The command of an upstream runs as its argv, and nothing of it passes through a shell",
+    source: "SPEC §3",
+  },
+  "STDIO-GARBAGE": {
+    promise: "Garbage lines on an upstream's stdout cost that line only",
+    source: "PROMISES Upstream faults",
+  },
+  "STDIO-NO-SURVIVORS": {
+    promise: "After stopping the proxy no child and no grandchild of it is left, stubborn ones included",
+    source: "PROMISES P4",
+  },
+  "STORE-CORRUPT-SET-ASIDE": {
+    promise: "A corrupt database is set aside and reported, and neither it nor a locked one is ever deleted",
+    source: "SPEC §9",
+  },
+  "STORE-MIGRATES": {
+    promise: "The embedded migrations bring an empty and an older database to the schema, in the binary too",
+    source: "SPEC §9",
+  },
+  "STORE-SECOND-PROCESS": {
+    promise:
+      "A second process on the same data dir is refused with a clear message, also after a kill -9 of the first",
+    source: "SPEC §9",
+  },
+  "UPSTREAM-ERA-REMEMBERED": {
+    promise: "The era of an upstream is negotiated once and remembered over a restart",
+    source: "SPEC §6",
+  },
+  "UPSTREAM-ISOLATION": {
+    promise: "An upstream that fails, hangs or floods makes no call to another one fail",
+    source: "PROMISES P2",
+  },
+  "UPSTREAM-MODES": {
+    promise: "Active servers are connected, lazy ones on the first call, and the three off modes never",
+    source: "SPEC §3",
+  },
+  "UPSTREAM-PAGES": {
+    promise: "tools/list is read to its last page, and a cursor loop ends",
+    source: "SPEC §3",
+  },
+  "UPSTREAM-TRANSPORTS": {
+    promise: "Upstreams are reached over stdio, streamable HTTP and SSE, and auto finds out which",
+    source: "SPEC §1",
+  },
+} as const satisfies Record<string, Requirement>;
+
+/** A key of {@link REQUIREMENTS}. */
+export type RequirementId = keyof typeof REQUIREMENTS;
+
+/** Says that the test around this call holds the promises `ids`; checked by type and by the gate. */
+export function verifies(...ids: readonly RequirementId[]): void {
+  for (const id of ids) {
+    if (!Object.hasOwn(REQUIREMENTS, id)) throw new RangeError(`Cannot verify '${id}': no such requirement`);
+  }
+}

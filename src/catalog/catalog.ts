@@ -10,7 +10,7 @@
 import { ProxyError } from "../core/errors.ts";
 import { splitToolId, toolId } from "../core/model.ts";
 import type { ToolDefinition } from "../core/model.ts";
-import { editDistance } from "./edits.ts";
+import { editDistance } from "../lib/edits.ts";
 import { fingerprintOf } from "./fingerprint.ts";
 import { KnownTool } from "./known_tool.ts";
 

@@ -8,7 +8,7 @@
  * is taken for a typo. Stock Orama's score
  * was rejected: it treats each word as a prefix and divides by the length twice.
  */
-import { isOneEditAway } from "./edits.ts";
+import { isOneEditAway } from "../lib/edits.ts";
 import { Postings } from "./postings.ts";
 
 /** Saturation of repeated words (Robertson and Zaragoza, 2009, section 3.5). */

@@ -3,7 +3,7 @@
  */
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { editDistance, isOneEditAway } from "../../src/catalog/edits.ts";
+import { editDistance, isOneEditAway } from "../../src/lib/edits.ts";
 
 function textbook(a: string, b: string): number {
   const rows = Array.from({ length: a.length + 1 }, (_, i) =>

@@ -23,6 +23,8 @@ import type { Log } from "./lib/log.ts";
 const MAX_BODY_BYTES = 16 * 1024 * 1024;
 /** How long a client may take between the bytes of a request's head. */
 const IDLE_TIMEOUT_S = 30;
+/** How long answers under way may take to go out when the listener closes. */
+const FLUSH_MS = 1_000;
 
 /** What the routes are made of. */
 export interface HttpDeps extends StatusDeps, ToolsDeps {
@@ -82,7 +84,7 @@ export function createApp(deps: HttpDeps): Hono<ApiEnv> {
 export interface Listener {
   readonly hostname: string;
   readonly port: number;
-  /** Stops listening and ends what is open. */
+  /** Stops listening, lets answers under way go out, and ends what is open. */
   close(): Promise<void>;
 }
 
@@ -121,6 +123,10 @@ export function listen(app: Hono<ApiEnv>, address: ListenAddress): Listener {
     hostname: server.hostname ?? hostname,
     port: server.port ?? port,
     close: async () => {
+      const late = Promise.withResolvers<void>();
+      const timer = setTimeout(late.resolve, FLUSH_MS);
+      await Promise.race([server.stop(), late.promise]);
+      clearTimeout(timer);
       await server.stop(true);
     },
   };

@@ -3,13 +3,14 @@
  * The program's entry: from argv to a command.
  *
  * Owns the list of commands and the real process behind them. Invariants: `--version` and `--help` load
- * nothing but this file and the version; each command is loaded when it runs. Loading all commands was
+ * nothing but this file, the version and the reading of verbs; each command is loaded when it runs. Loading all commands was
  * rejected: the database layer alone takes longer than the whole of `--version`.
  */
 import { homedir } from "node:os";
 
 import type { CommandIo } from "./cli/command.ts";
 import type { ServeIo } from "./cli/serve.ts";
+import { takeVerb } from "./cli/verb.ts";
 import { VERSION } from "./core/version.ts";
 
 /** Standing streams of upstreams count against Bun's limit of 256 requests at once, which only the environment sets. */
@@ -74,9 +75,7 @@ function raiseRequestLimit(): void {
 }
 
 async function run(argv: readonly string[]): Promise<number> {
-  const at = verbIndex(argv);
-  const verb = argv[at];
-  const args = argv.filter((_, index) => index !== at);
+  const { verb, rest: args } = takeVerb(argv);
   if (verb === "help" || argv.includes("--help") || argv.includes("-h") || argv.length === 0) {
     io.stdout(HELP);
     return 0;
@@ -96,17 +95,6 @@ async function run(argv: readonly string[]): Promise<number> {
     `${verb === undefined ? "Name a command" : `Cannot run '${verb}': no such command`}\nSee 'mcpproxy --help'\n`,
   );
   return 2;
-}
-
-/** Where the verb stands: the first word that is neither a global flag nor its value. */
-function verbIndex(argv: readonly string[]): number {
-  const withValue = new Set(["-c", "--config", "-d", "--data-dir", "--log-level", "-o", "--output"]);
-  for (let index = 0; index < argv.length; index += 1) {
-    const word = argv[index] ?? "";
-    if (withValue.has(word)) index += 1;
-    else if (!word.startsWith("-")) return index;
-  }
-  return -1;
 }
 
 async function main(): Promise<never> {

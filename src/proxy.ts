@@ -119,6 +119,8 @@ export class Proxy implements AsyncDisposable {
   async #close(): Promise<void> {
     const { caller, mcp, upstreams, store } = this.#parts;
     await caller.drain(DRAIN_MS);
+    // The results are there; in this turn they are handed to the streams that `close` ends.
+    await Bun.sleep(0);
     await mcp.close();
     await this.listener.close();
     await upstreams.close();

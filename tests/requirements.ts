@@ -128,7 +128,7 @@ export const REQUIREMENTS = {
   },
   "HTTP-HOST-ORIGIN": {
     promise:
-      "Every route answers 403 to a foreign Host or Origin, to two Host headers and to an absolute-form target",
+      "Every route refuses a foreign Host or Origin and two Host headers, and no request is forwarded to a foreign target",
     source: "PROMISES T01",
   },
   "HTTP-PROBES": {

@@ -104,7 +104,10 @@ export function printFailure(error: unknown, io: CommandIo, isJson = false): num
   if (isJson) {
     io.stdout(`${JSON.stringify({ success: false, error: message, code, ...(hint ? { hint } : {}) })}\n`);
   } else {
-    io.stderr(`${oneLine(`${message}${cause}`)}\n${hint === undefined ? "" : `${oneLine(hint)}\n`}`);
+    const meant = fault.data?.["did_you_mean"];
+    const isGuess = Array.isArray(meant) && meant.length > 0;
+    const way = isGuess ? `Did you mean '${meant.map(String).join("' or '")}'?` : hint;
+    io.stderr(`${oneLine(`${message}${cause}`)}\n${way === undefined ? "" : `${oneLine(way)}\n`}`);
   }
   return ERRORS[code].exit;
 }

@@ -12,6 +12,7 @@ import { configJsonSchema } from "../state/config_schema.ts";
 import type { Fault, Finding } from "../core/model.ts";
 import { readCommand } from "./command.ts";
 import type { CommandIo } from "./command.ts";
+import { takeVerb } from "./verb.ts";
 
 const CHECK_USAGE = "mcpproxy config check [FILE] [--config FILE] [--data-dir DIR] [--json]";
 const SCHEMA_USAGE = "mcpproxy config schema [--json]";
@@ -25,7 +26,7 @@ interface Report {
 
 /** Runs `config check` or `config schema`. */
 export async function runConfig(args: readonly string[], io: CommandIo): Promise<number> {
-  const [verb, ...rest] = args;
+  const { verb, rest } = takeVerb(args);
   if (verb === "check") return runConfigCheck(rest, io);
   if (verb === "schema") return runConfigSchema(rest, io);
   throw new ProxyError(

@@ -21,6 +21,8 @@ const USAGE =
   "mcpproxy serve [--stdio] [--listen HOST:PORT] [-c FILE] [-d DIR] [--log-level LEVEL] [--tool-response-mode compact|full]";
 /** Standing in a shell for 128 + SIGINT. */
 const FORCED_EXIT = 130;
+/** One Ctrl-C arrives more than once: from the terminal, and passed on by `bun run` and `npx`. */
+const SIGNAL_ECHO_MS = 250;
 
 /** The parts of the process that serving needs beside what every command gets. */
 export interface ServeIo extends CommandIo {
@@ -83,8 +85,10 @@ function reportConfig(config: Config, log: Log): void {
 }
 
 async function serveHttp(config: Config, { io, log }: Serving): Promise<number> {
+  // Asked for first: a signal during a long start is a calm stop as well.
+  const stopped = stopRequested({ io, log });
   const proxy = await Proxy.open({ config, env: io.env, log });
-  await stopRequested({ io, log });
+  await stopped;
   await proxy.close();
   log.info("Stopped");
   return 0;
@@ -92,19 +96,23 @@ async function serveHttp(config: Config, { io, log }: Serving): Promise<number> 
 
 /** Serves the pipe itself, or through the daemon that already holds the data dir. */
 async function serveStdio(config: Config, { io, log }: Serving): Promise<number> {
+  const stopped = stopRequested({ io, log });
   let proxy: Proxy;
   try {
     proxy = await Proxy.open({ config, env: io.env, log, takesAnyPort: true });
   } catch (error) {
     if (!(error instanceof ProxyError) || error.code !== "DATA_DIR_IN_USE") throw error;
-    return bridge(config, { io, log });
+    return bridge(config, { io, log, stopped });
   }
-  await Promise.race([serveOwnStdio(() => proxy.createMcpServer(), log), stopRequested({ io, log })]);
+  await Promise.race([serveOwnStdio(() => proxy.createMcpServer(), log), stopped]);
   await proxy.close();
   return 0;
 }
 
-async function bridge(config: Config, { io, log }: Serving): Promise<number> {
+async function bridge(
+  config: Config,
+  { io, log, stopped }: Serving & { readonly stopped: Promise<void> },
+): Promise<number> {
   const { settings } = config;
   const note = readDaemonNote(settings.dataDir);
   if (note === undefined) {
@@ -123,17 +131,20 @@ async function bridge(config: Config, { io, log }: Serving): Promise<number> {
     pipe: { input: io.stdin(), write: io.stdout },
     log,
   });
-  await Promise.race([bridging, stopRequested({ io, log })]);
+  await Promise.race([bridging, stopped]);
   return 0;
 }
 
-/** Resolves at the first signal; the second ends the process. */
+/** Resolves at the first signal; the second ends the process, unless it is an echo of the first. */
 function stopRequested({ io, log }: Serving): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
-  let signals = 0;
+  let firstAt: number | undefined;
   io.onSignal(() => {
-    signals += 1;
-    if (signals > 1) io.exit(FORCED_EXIT);
+    if (firstAt !== undefined) {
+      if (performance.now() - firstAt > SIGNAL_ECHO_MS) io.exit(FORCED_EXIT);
+      return;
+    }
+    firstAt = performance.now();
     log.info("Stopping");
     resolve();
   });

@@ -3,6 +3,7 @@
  *
  * Owns the table. Invariant: the numbers are those of the API; `--json` is its data unchanged.
  */
+import { oneLine } from "../lib/log.ts";
 import { findDaemon } from "./client.ts";
 import { readCommand } from "./command.ts";
 import type { CommandIo } from "./command.ts";
@@ -44,13 +45,35 @@ export async function runStatus(args: readonly string[], io: CommandIo): Promise
   io.stdout(
     `mcpproxy ${version} ${state} on ${listen_addr} (pid ${pid}): ${connected} of ${total} servers connected, ${tools} tools\n\n`,
   );
-  const rows = servers.map(({ name, category, protocol, tool_count, last_error, health }) => [
-    name,
-    category,
-    protocol,
-    String(tool_count),
-    last_error === "" ? "" : `${last_error}${health.detail === "" ? "" : ` — ${health.detail}`}`,
+  const rows = servers.map((server) => [
+    server.name,
+    server.category,
+    server.protocol,
+    String(server.tool_count),
+    reasonOf(server, " — "),
   ]);
-  io.stdout(formatTable(["SERVER", "STATE", "PROTOCOL", "TOOLS", "REASON"], rows, { columns: io.columns }));
+  const heading = ["SERVER", "STATE", "PROTOCOL", "TOOLS", "REASON"];
+  if (io.columns === undefined) {
+    io.stdout(formatTable(heading, rows));
+    return 0;
+  }
+  // A terminal is too narrow for reasons beside the rest, and cut off they tell nothing.
+  io.stdout(
+    formatTable(
+      heading.slice(0, -1),
+      rows.map((row) => row.slice(0, -1)),
+      { columns: io.columns },
+    ),
+  );
+  for (const server of servers) {
+    if (server.last_error !== "") io.stdout(`\n${reasonOf(server, "\n  ")}\n`);
+  }
   return 0;
+}
+
+function reasonOf({ last_error: reason, health }: ServerRow, separator: string): string {
+  return [reason, reason === "" ? "" : health.detail]
+    .filter((part) => part !== "")
+    .map(oneLine)
+    .join(separator);
 }

@@ -10,6 +10,7 @@ import { findDaemon } from "./client.ts";
 import { readCommand, textFlag } from "./command.ts";
 import type { CommandIo } from "./command.ts";
 import { formatTable } from "./table.ts";
+import { takeVerb } from "./verb.ts";
 
 const USAGE = {
   list: "mcpproxy tools list [--server NAME] [--json]",
@@ -26,7 +27,7 @@ interface ToolRow {
 
 /** Runs `tools list`, `tools search` or `tools call`. */
 export async function runTools(args: readonly string[], io: CommandIo): Promise<number> {
-  const [verb, ...rest] = args;
+  const { verb, rest } = takeVerb(args);
   if (verb === "list") return list(rest, io);
   if (verb === "search") return search(rest, io);
   if (verb === "call") return call(rest, io);

@@ -21,8 +21,21 @@ class UnchangedServer extends Server {
   protected override _wrapHandler(
     ...[method, handler]: Parameters<Server["_wrapHandler"]>
   ): ReturnType<Server["_wrapHandler"]> {
-    return method === "tools/call" ? handler : super._wrapHandler(method, handler);
+    if (method !== "tools/call") return super._wrapHandler(method, handler);
+    return (request, context) => {
+      assertCallParams(request.params);
+      return handler(request, context);
+    };
   }
+}
+
+/** The SDK's own class would do this as well; below it a malformed call is an internal error. */
+function assertCallParams(params: Readonly<Record<string, unknown>> | undefined): void {
+  const { name, arguments: args = {} } = params ?? {};
+  const isObject = typeof args === "object" && args !== null && !Array.isArray(args);
+  if (typeof name === "string" && isObject) return;
+  const wrong = typeof name === "string" ? "'arguments' must be an object" : "'name' must be the tool's name";
+  throw new ProtocolError(ProtocolErrorCode.InvalidParams, `Cannot call a tool: ${wrong}`);
 }
 
 /** Makes a server for one connection or one request; the same for both eras. */

@@ -72,7 +72,10 @@ interface Message {
 /** One client's conversation with the daemon. */
 class Bridge {
   readonly #options: BridgeOptions;
-  readonly #pending = new Map<string | number, AbortController>();
+  readonly #pending = new Map<
+    string | number,
+    { readonly abort: AbortController; readonly isModern: boolean }
+  >();
   readonly #stop = new AbortController();
   /** Later messages need the session that `initialize` opens. */
   #opening: Promise<void> = Promise.resolve();
@@ -85,10 +88,8 @@ class Bridge {
 
   take(line: string): void {
     if (line.trim() === "") return;
-    let message: Message;
-    try {
-      message = JSON.parse(line) as Message;
-    } catch {
+    const message = readMessage(line);
+    if (message === undefined) {
       this.#options.log.warn("Skipped a line on stdin that is no message");
       return;
     }
@@ -109,15 +110,16 @@ class Bridge {
   async #post(message: Message, body: string): Promise<void> {
     const isModern = protocolOf(message) !== undefined;
     const cancelled = message.method === "notifications/cancelled" ? message.params?.requestId : undefined;
-    if (isModern && (typeof cancelled === "string" || typeof cancelled === "number")) {
-      // In the modern era closing the response stream is the cancellation.
-      this.#pending.get(cancelled)?.abort();
-      return;
+    if (typeof cancelled === "string" || typeof cancelled === "number") {
+      const pending = this.#pending.get(cancelled);
+      // In the modern era closing the response stream is the cancellation, and the notification may be bare.
+      if (pending?.isModern) pending.abort.abort();
+      if (isModern || pending?.isModern) return;
     }
     const abort = new AbortController();
     const { id } = message;
     const isRequest = id !== undefined && id !== null && message.method !== undefined;
-    if (isRequest) this.#pending.set(id, abort);
+    if (isRequest) this.#pending.set(id, { abort, isModern });
     try {
       const signal = AbortSignal.any([abort.signal, this.#stop.signal]);
       const response = await fetch(this.#options.url, {
@@ -199,6 +201,16 @@ class Bridge {
     const text = `Cannot reach the running proxy: ${messageOf(error)}`;
     const failure = { jsonrpc: "2.0", id: message.id, error: { code: INTERNAL_ERROR, message: text } };
     this.#options.pipe.write(`${JSON.stringify(failure)}\n`);
+  }
+}
+
+/** Reads a line; undefined when it is neither a message nor a batch. */
+function readMessage(line: string): Message | undefined {
+  try {
+    const value: unknown = JSON.parse(line);
+    return typeof value === "object" && value !== null ? value : undefined;
+  } catch {
+    return undefined;
   }
 }
 

@@ -15,6 +15,13 @@ import type { JsonObject } from "../core/model.ts";
 const MAX_VALIDATORS = 512;
 /** Faults named in one error. */
 const MAX_FAULTS = 5;
+/** Units of a validator's answer that are looked at; of ten thousand wrong items the first ones say it all. */
+const MAX_UNITS = 200;
+const MAX_FAULT_CHARS = 300;
+/** A schema that is nested deeper is not checked. */
+const MAX_SCHEMA_DEPTH = 100;
+/** Keywords whose values are data, not schemas. */
+const DATA_KEYWORDS: ReadonlySet<string> = new Set(["const", "enum", "default", "examples"]);
 
 /** What a schema belongs to. */
 export interface CheckedSchema {
@@ -75,7 +82,7 @@ export function readArguments(
   sent: { readonly args?: unknown; readonly json?: unknown },
 ): JsonObject {
   const { args, json } = sent;
-  const value = args ?? (typeof json === "string" && json.trim() !== "" ? parse(id, json) : json) ?? {};
+  const value = args ?? (typeof json === "string" ? parse(id, json) : json) ?? {};
   if (typeof value === "object" && !Array.isArray(value)) return value as JsonObject;
   throw new ProxyError("ARGUMENTS_INVALID", `Cannot call '${id}': the arguments must be an object`, {
     hint: 'Send them as args: {"name": value}, or as the same JSON text in args_json',
@@ -83,6 +90,7 @@ export function readArguments(
 }
 
 function parse(id: string, json: string): unknown {
+  if (json.trim() === "") return undefined;
   try {
     return JSON.parse(json);
   } catch (error) {
@@ -99,10 +107,57 @@ function parse(id: string, json: string): unknown {
 
 function prepare(schema: JsonObject): Validator | undefined {
   try {
-    return new Validator(schema, draftOf(schema), false);
+    return new Validator(
+      usable(schema, 0) as ConstructorParameters<typeof Validator>[0],
+      draftOf(schema),
+      false,
+    );
   } catch {
     return undefined;
   }
+}
+
+/**
+ * Copies a schema, since the validator writes into its own, and leaves out patterns that could hold up the process.
+ *
+ * @throws {RangeError} when it cannot be used at all.
+ */
+function usable(schema: unknown, depth: number): unknown {
+  if (typeof schema !== "object" || schema === null) return schema;
+  if (depth > MAX_SCHEMA_DEPTH) throw new RangeError("the schema is nested too deeply");
+  if (Array.isArray(schema)) return schema.map((item) => usable(item, depth + 1));
+  const members: [string, unknown][] = [];
+  for (const [key, value] of Object.entries(schema) as [string, unknown][]) {
+    if (key === "pattern" && typeof value === "string" && backtracks(value)) continue;
+    if (key === "patternProperties" && Object.keys(Object(value) as object).some(backtracks)) {
+      throw new RangeError("a pattern backtracks");
+    }
+    members.push([key, DATA_KEYWORDS.has(key) ? value : usable(value, depth + 1)]);
+  }
+  return Object.fromEntries(members);
+}
+
+/** Whether a repeated group repeats or chooses inside, as in `(a+)+`: the form that takes exponential time. */
+function backtracks(pattern: string): boolean {
+  const groups: boolean[] = [];
+  let isInClass = false;
+  for (let at = 0; at < pattern.length; at += 1) {
+    const sign = pattern.charAt(at);
+    if (sign === "\\") at += 1;
+    else if (isInClass) isInClass = sign !== "]";
+    else if (sign === "[") isInClass = true;
+    else if (sign === "(") groups.push(false);
+    else if (sign === ")") {
+      const isBusy = groups.pop() === true;
+      if (isBusy && "*+{".includes(pattern.charAt(at + 1) || " ")) return true;
+      if (isBusy) markOuter(groups);
+    } else if ("*+{|".includes(sign)) markOuter(groups);
+  }
+  return false;
+}
+
+function markOuter(groups: boolean[]): void {
+  if (groups.length > 0) groups[groups.length - 1] = true;
 }
 
 function draftOf(schema: JsonObject): SchemaDraft {
@@ -115,15 +170,22 @@ function draftOf(schema: JsonObject): SchemaDraft {
 
 /** The innermost faults, in words; the units above them only repeat that something below failed. */
 function readable(errors: readonly OutputUnit[]): string[] {
+  const units = errors.slice(0, MAX_UNITS);
   const isOuter = (unit: OutputUnit): boolean =>
-    errors.some(
+    units.some(
       (other) =>
         other !== unit &&
         other.keywordLocation.startsWith(`${unit.keywordLocation}/`) &&
         other.instanceLocation.length >= unit.instanceLocation.length,
     );
-  const inner = errors.filter((unit) => !isOuter(unit));
-  const faults = inner.map((unit) => `${pathOf(unit.instanceLocation)}: ${unit.error.replace(/\.$/, "")}`);
+  const inner = units.filter((unit) => !isOuter(unit));
+  // A refused extra property is named by the unit above the schema `false`.
+  const named = inner.filter((unit) => unit.keyword !== "false");
+  const faults = (named.length > 0 ? named : inner).map((unit) => {
+    const text =
+      unit.error.length > MAX_FAULT_CHARS ? `${unit.error.slice(0, MAX_FAULT_CHARS)}…` : unit.error;
+    return `${pathOf(unit.instanceLocation)}: ${text.replace(/\.$/, "")}`;
+  });
   return [...new Set(faults)].slice(0, MAX_FAULTS);
 }
 

@@ -62,11 +62,14 @@ export class Caller {
     }
   }
 
-  /** Waits until no call is in flight, `withinMs` at most. */
+  /** Waits until no call is in flight, `withinMs` at most; calls that begin meanwhile are waited for too. */
   async drain(withinMs: number): Promise<void> {
-    const { promise: isLate, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, withinMs);
-    await Promise.race([Promise.allSettled(this.#inFlight), isLate]);
+    const late = Promise.withResolvers<void>();
+    const endsAt = performance.now() + withinMs;
+    const timer = setTimeout(late.resolve, withinMs);
+    while (this.#inFlight.size > 0 && performance.now() < endsAt) {
+      await Promise.race([Promise.allSettled(this.#inFlight), late.promise]);
+    }
     clearTimeout(timer);
   }
 

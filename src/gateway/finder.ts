@@ -18,6 +18,8 @@ import type { Upstreams } from "../upstream/upstreams.ts";
 
 /** Most tools one search returns. */
 export const MAX_FOUND = 100;
+/** A server that was never connected, a sleeping one for instance, may have the tool all the same. */
+const UNREAD_HINT = "Call it all the same: the call connects the server; or look at 'mcpproxy status'";
 
 /** What is looked for. */
 export interface FindOptions {
@@ -139,10 +141,12 @@ export class Finder {
 
   #missing(id: string, server: string): never {
     const failure = this.#deps.upstreams.find(server)?.failure;
-    const why = failure && this.isUnread(server) ? failure.message : `'${server}' has no tool of this name`;
+    const isUnread = this.isUnread(server);
+    let why = `'${server}' has no tool of this name`;
+    if (isUnread) why = failure?.message ?? `the tools of '${server}' were not read yet`;
     throw new ProxyError("TOOL_UNKNOWN", `Cannot find the tool '${id}': ${why}`, {
       data: { did_you_mean: this.#suggest(id) },
-      hint: failure?.hint ?? "Look for it with retrieve_tools",
+      hint: failure?.hint ?? (isUnread ? UNREAD_HINT : "Look for it with retrieve_tools"),
     });
   }
 

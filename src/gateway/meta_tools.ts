@@ -272,7 +272,7 @@ function merge(lists: readonly (readonly Found[])[]): Found[] {
 }
 
 /** A failure as the model should read it. */
-export function errorResult(error: ProxyError): JsonObject {
+function errorResult(error: ProxyError): JsonObject {
   return { content: [{ type: "text", text: JSON.stringify(faultOf(error)) }], isError: true };
 }
 

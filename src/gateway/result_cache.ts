@@ -21,7 +21,7 @@ export interface CachePageRequest {
   readonly key: string;
   readonly offset?: number | undefined;
   readonly limit?: number | undefined;
-  /** Where in the JSON the list stands, as in `data.items`. */
+  /** Where in the JSON the list or value stands, as in `data.items`; `$` is all of it, as text. */
   readonly path?: string | undefined;
   /** Only records, or lines, that hold this text; case does not count. */
   readonly search?: string | undefined;
@@ -61,15 +61,19 @@ export class ResultCache {
     const textChars = texts.reduce((sum, text) => sum + (text?.length ?? 0), 0);
     const structured = result["structuredContent"];
     const structuredText = structured === undefined ? "" : JSON.stringify(structured);
-    if (Math.max(textChars, structuredText.length) <= this.#limitChars) return result;
-    const whole =
-      textChars >= structuredText.length
-        ? texts.filter((text) => text !== undefined).join("\n")
-        : structuredText;
+    const isStructuredLong = structuredText.length > this.#limitChars;
+    if (textChars <= this.#limitChars && !isStructuredLong) return result;
+    const whole = wholeOf(texts.filter((text) => text !== undefined).join("\n"), {
+      isTextLong: textChars > this.#limitChars,
+      structuredText: isStructuredLong ? structuredText : "",
+    });
     const key = this.#keep(whole);
     const { structuredContent: _, ...rest } = result;
-    const shown = textChars === 0 ? [{ type: "text", text: whole }] : blocks;
-    return { ...rest, content: [...cutBlocks(shown, this.#limitChars), this.#notice(key, whole)] };
+    const shown = textChars === 0 ? [...blocks, { type: "text", text: whole }] : blocks;
+    return {
+      ...(isStructuredLong ? rest : result),
+      content: [...cutBlocks(shown, this.#limitChars), this.#notice(key, whole)],
+    };
   }
 
   /**
@@ -79,35 +83,30 @@ export class ResultCache {
    */
   read(request: CachePageRequest): JsonObject {
     const entry = this.#find(request.key);
-    const list = findList(valueOf(entry), request.path);
-    if (list !== undefined) return this.#readRecords(request, list);
-    if (request.path !== undefined) {
+    const target = targetOf(entry, request.path);
+    if (target === undefined) {
       throw new ProxyError(
         "ARGUMENTS_INVALID",
-        `Cannot read '${request.key}': there is no list at '${request.path}'`,
-        {
-          hint: "Leave 'path' out to read characters",
-        },
+        `Cannot read '${request.key}': there is nothing at '${request.path}'`,
+        { hint: "Leave 'path' out, or use path \"$\" to read all of it as text" },
       );
     }
+    if ("records" in target) return this.#readRecords(request, target);
     return request.search === undefined
-      ? this.#readChars(request, entry.text)
-      : this.#readRecords(request, { path: "lines", records: entry.text.split("\n") });
+      ? this.#readChars(request, target.text)
+      : this.#readRecords(request, { path: "lines", records: target.text.split("\n") });
   }
 
-  #readRecords(
-    request: CachePageRequest,
-    list: { readonly path: string; readonly records: readonly Json[] },
-  ): JsonObject {
+  #readRecords(request: CachePageRequest, list: RecordList): JsonObject {
     const { key, offset = 0, limit = DEFAULT_RECORDS, search } = request;
-    const matching =
-      search === undefined ? list.records : list.records.filter((record) => holds(record, search));
+    const numbered = list.records.map((record, at) => ({ record, at }));
+    const matching = search === undefined ? numbered : numbered.filter(({ record }) => holds(record, search));
     const page: Json[] = [];
     let chars = 0;
-    for (const record of matching.slice(offset, offset + limit)) {
+    for (const { record, at } of matching.slice(offset, offset + limit)) {
       chars += JSON.stringify(record).length;
       if (page.length > 0 && this.#limitChars > 0 && chars > this.#limitChars) break;
-      page.push(this.#fitting(record));
+      page.push(this.#fitting(record, list.path === "" ? String(at) : `${list.path}.${at}`));
     }
     const next = offset + page.length;
     return {
@@ -123,7 +122,7 @@ export class ResultCache {
   #readChars(request: CachePageRequest, text: string): JsonObject {
     const most = this.#limitChars === 0 ? text.length : this.#limitChars;
     const { key, offset = 0, limit = most } = request;
-    const part = text.slice(offset, offset + Math.min(limit, most));
+    const part = text.slice(offset, pageEnd(text, { offset, length: Math.min(limit, most) }));
     const next = offset + part.length;
     return {
       key,
@@ -134,15 +133,17 @@ export class ResultCache {
     };
   }
 
-  #fitting(record: Json): Json {
+  #fitting(record: Json, path: string): Json {
     const text = JSON.stringify(record);
     if (this.#limitChars === 0 || text.length <= this.#limitChars) return record;
-    return `${text.slice(0, this.#limitChars)}… (${text.length} characters; read it by a deeper path)`;
+    const start = text.slice(0, cutAt(text, this.#limitChars));
+    const where = path.startsWith("lines.") ? "$" : path;
+    return `${start}… (${text.length} characters; read it whole with path="${where}")`;
   }
 
   #notice(key: string, whole: string): JsonObject {
     const entry = this.#entries.get(key);
-    const list = entry && findList(valueOf(entry), undefined);
+    const list = entry && longestList(valueOf(entry), { path: "", depth: 0 });
     const what =
       list === undefined
         ? ""
@@ -183,6 +184,7 @@ export class ResultCache {
 
 /** The text of a block that counts against the limit; images and sounds have none. */
 function textOf(block: JsonObject): string | undefined {
+  if (!isObject(block)) return undefined;
   if (typeof block["text"] === "string") return block["text"];
   const resource = block["resource"] as JsonObject | undefined;
   return typeof resource?.["text"] === "string" ? resource["text"] : undefined;
@@ -194,12 +196,46 @@ function cutBlocks(blocks: readonly JsonObject[], limitChars: number): JsonObjec
     const text = textOf(block);
     if (text === undefined) return [block];
     if (room === 0) return [];
-    const kept = text.slice(0, room);
-    room -= kept.length;
-    if (kept.length === text.length) return [block];
+    if (text.length <= room) {
+      room -= text.length;
+      return [block];
+    }
+    const kept = text.slice(0, cutAt(text, room));
+    room = 0;
     if (typeof block["text"] === "string") return [{ ...block, text: kept }];
     return [{ ...block, resource: { ...(block["resource"] as JsonObject), text: kept } }];
   });
+}
+
+/** What is kept: each long part, once when text and structured content say the same. */
+function wholeOf(
+  text: string,
+  parts: { readonly isTextLong: boolean; readonly structuredText: string },
+): string {
+  const { isTextLong, structuredText } = parts;
+  if (structuredText === "") return text;
+  if (!isTextLong || saysTheSame(text, structuredText)) return structuredText;
+  return `${text}\n${structuredText}`;
+}
+
+function saysTheSame(text: string, structuredText: string): boolean {
+  try {
+    return text === structuredText || Bun.deepEquals(JSON.parse(text), JSON.parse(structuredText));
+  } catch {
+    return false;
+  }
+}
+
+/** Where to cut so that at most `chars` are kept and no surrogate pair is torn. */
+function cutAt(text: string, chars: number): number {
+  const isInPair = /^[\uD800-\uDBFF][\uDC00-\uDFFF]/.test(text.slice(Math.max(0, chars - 1), chars + 1));
+  return isInPair ? chars - 1 : chars;
+}
+
+/** Where a page ends: it tears no pair, and moves on by one whole sign at least. */
+function pageEnd(text: string, page: { readonly offset: number; readonly length: number }): number {
+  const end = cutAt(text, page.offset + page.length);
+  return end > page.offset || page.length === 0 ? end : page.offset + 2;
 }
 
 function valueOf(entry: Entry): Json | undefined {
@@ -212,28 +248,46 @@ function valueOf(entry: Entry): Json | undefined {
   return entry.value;
 }
 
-/** The list at `path`, or the longest one near the top when no path is given. */
-function findList(
-  value: Json | undefined,
+interface RecordList {
+  readonly path: string;
+  readonly records: readonly Json[];
+}
+
+/** What a path leads to: a list as records, else text; without a path the longest list near the top, else all of it. */
+function targetOf(
+  entry: Entry,
   path: string | undefined,
-): { readonly path: string; readonly records: readonly Json[] } | undefined {
-  if (path !== undefined && path !== "") {
-    let at: Json | undefined = value;
-    for (const step of path.split(".")) {
-      at = isObject(at) && Object.hasOwn(at, step) ? (at as Record<string, Json>)[step] : undefined;
-    }
-    return Array.isArray(at) ? { path, records: at } : undefined;
+): RecordList | { readonly text: string } | undefined {
+  if (path === "$") return { text: entry.text };
+  if (path === undefined || path === "") {
+    return longestList(valueOf(entry), { path: "", depth: 0 }) ?? { text: entry.text };
   }
-  return longestList(value, { path: "", depth: 0 });
+  const found = follow(valueOf(entry), path.split("."));
+  if (found === undefined) return undefined;
+  if (Array.isArray(found)) return { path, records: found };
+  return { text: typeof found === "string" ? found : JSON.stringify(found) };
+}
+
+/** Walks down; a key may hold dots itself, as the paths that a notice names do. */
+function follow(value: Json | undefined, steps: readonly string[]): Json | undefined {
+  if (steps.length === 0) return value;
+  if (!isObject(value)) return undefined;
+  for (let count = 1; count <= steps.length; count += 1) {
+    const key = steps.slice(0, count).join(".");
+    if (!Object.hasOwn(value, key) || (Array.isArray(value) && !/^\d+$/.test(key))) continue;
+    const found = follow((value as Record<string, Json>)[key], steps.slice(count));
+    if (found !== undefined) return found;
+  }
+  return undefined;
 }
 
 function longestList(
   value: Json | undefined,
   at: { readonly path: string; readonly depth: number },
-): { readonly path: string; readonly records: readonly Json[] } | undefined {
+): RecordList | undefined {
   if (Array.isArray(value)) return { path: at.path, records: value };
   if (!isObject(value) || at.depth >= MAX_SEARCH_DEPTH) return undefined;
-  let best: { readonly path: string; readonly records: readonly Json[] } | undefined;
+  let best: RecordList | undefined;
   for (const [key, child] of Object.entries(value as JsonObject)) {
     const path = at.path === "" ? key : `${at.path}.${key}`;
     const found = longestList(child, { path, depth: at.depth + 1 });

@@ -16,7 +16,7 @@ import type { Environment } from "./secrets.ts";
 const KEY_BYTES = 32;
 
 /** The file in a data dir that holds a generated key. */
-export function apiKeyPath(dataDir: string): string {
+function apiKeyPath(dataDir: string): string {
   return join(dataDir, "api_key");
 }
 

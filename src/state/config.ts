@@ -26,7 +26,7 @@ import { settingsSchema } from "./config_schema.ts";
 import { duplicateFault, expandHome, readServer } from "./config_server.ts";
 import type { Fault, Finding, Server } from "../core/model.ts";
 import type { Config, GroupDefinition, ListenAddress, LogLevel, Settings } from "../core/settings.ts";
-import type { JsoncDuplicate } from "../lib/jsonc_tree.ts";
+import type { JsoncDuplicate } from "../lib/jsonc.ts";
 import type { FaultSite } from "./config_fault.ts";
 import type { ConfigFileOptions } from "./config_file.ts";
 import type { SettingsEntry } from "./config_schema.ts";

@@ -10,8 +10,7 @@ import type { z } from "zod";
 import { formatPath } from "../lib/jsonc.ts";
 import { nearestWord } from "../lib/nearest.ts";
 import type { Fault, Finding } from "../core/model.ts";
-import type { JsoncDocument, PlacePart } from "../lib/jsonc.ts";
-import type { JsonPath } from "../lib/jsonc_tree.ts";
+import type { JsonPath, JsoncDocument, PlacePart } from "../lib/jsonc.ts";
 
 /** The file a fault is in. */
 export interface FaultSite {

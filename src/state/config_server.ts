@@ -12,7 +12,7 @@ import { formatPath } from "../lib/jsonc.ts";
 import { faultAt, faultsOfIssues, isRecord, KeyCheck, withoutNulls } from "./config_fault.ts";
 import { serverSchema } from "./config_schema.ts";
 import type { Fault, Finding, Server, StartupMode, TransportKind } from "../core/model.ts";
-import type { JsonPath, JsoncDuplicate } from "../lib/jsonc_tree.ts";
+import type { JsonPath, JsoncDuplicate } from "../lib/jsonc.ts";
 import type { FaultSite, Verdict } from "./config_fault.ts";
 import type { ServerEntry } from "./config_schema.ts";
 

@@ -31,6 +31,11 @@ export interface ResolvedServer {
 
 const REFERENCE = /\$\{(env|keyring):([^{}]*)\}/g;
 
+/** References that stand for places, not for secrets: hiding them would hide every path. */
+const PLAIN_REFERENCES = new Set(
+  ["HOME", "PWD", "TMPDIR", "USER", "LOGNAME", "PATH", "SHELL", "LANG"].map((name) => `env:${name}`),
+);
+
 /** Keys of a document whose members are secret whatever they are called. */
 const SECRET_MAPS = new Set(["env", "headers", "custom_vars", "customVars"]);
 
@@ -59,8 +64,9 @@ export function resolveServer(server: Server, env: Environment): ResolvedServer 
   const secrets = new Set<string>();
   const resolve = (text: string, key: string): string => {
     const at = `${server.name}: ${key}`;
-    for (const reference of secretReferences(text))
-      secrets.add(resolveSecrets(`\${${reference}}`, env, { key: at }));
+    for (const reference of secretReferences(text)) {
+      if (!PLAIN_REFERENCES.has(reference)) secrets.add(resolveSecrets(`\${${reference}}`, env, { key: at }));
+    }
     return resolveSecrets(text, env, { key: at });
   };
   const resolveMap = (map: ReadonlyMap<string, string>, key: string): ReadonlyMap<string, string> =>

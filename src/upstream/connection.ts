@@ -10,18 +10,18 @@
  *        ▲                        │               │            │
  *        └──────close─────────────┴───── error ◀──┴────────────┘  (connect again from error)
  */
-import { ProtocolError, SdkError, SdkErrorCode } from "@modelcontextprotocol/client";
+import { ProtocolError, SdkError, SdkErrorCode, SdkHttpError } from "@modelcontextprotocol/client";
 import type { Progress, RequestOptions, StandardSchemaV1, Transport } from "@modelcontextprotocol/client";
 
 import { messageOf, ProxyError } from "../core/errors.ts";
 import type { ConnectionState, JsonObject, Server, ToolDefinition } from "../core/model.ts";
 import type { Log } from "../lib/log.ts";
-import { redactText } from "../lib/redact.ts";
 import { describeFailure } from "./failure.ts";
 import type { Failure } from "./failure.ts";
 import { orAborted, shakeHands } from "./handshake.ts";
 import type { Session, Verdict } from "./handshake.ts";
 import { StdioTransport } from "./stdio.ts";
+import { redactorOf } from "./transport.ts";
 import type { TransportContext } from "./transport.ts";
 
 /** `tools/list` pages read before the upstream is taken to be going round in circles. */
@@ -69,7 +69,8 @@ export class Connection {
   #failure: Failure | undefined;
   #attempt: Promise<void> | undefined;
   #session: Session | undefined;
-  #latest: Transport | undefined;
+  /** The process of the newest attempt, for its exit and its last words. */
+  #process: StdioTransport | undefined;
 
   constructor(server: Server, deps: ConnectionDeps) {
     this.server = server;
@@ -102,8 +103,7 @@ export class Connection {
 
   /** The last lines the upstream's process wrote to stderr. */
   stderr(count: number): readonly string[] {
-    const source = this.#session?.companion ?? this.#latest;
-    return source instanceof StdioTransport ? source.stderr.last(count) : [];
+    return this.#process?.stderr.last(count) ?? [];
   }
 
   /**
@@ -124,26 +124,51 @@ export class Connection {
    * @throws {ProxyError} `CALL_TIMEOUT`, `CALL_CANCELLED`, `CALL_FAILED`, `SERVER_NOT_READY`.
    */
   async call(call: UpstreamCall): Promise<JsonObject> {
+    const endsAt = performance.now() + call.timeoutMs;
+    const session = this.#session;
+    try {
+      return await this.#send(call);
+    } catch (error) {
+      if (session === undefined || !isSessionGone(error, session)) throw this.#callError(error, call);
+      await this.#renew(session, { error, call, endsAt });
+    }
+    try {
+      return await this.#send({ ...call, timeoutMs: Math.max(1, Math.round(endsAt - performance.now())) });
+    } catch (error) {
+      throw this.#callError(error, call);
+    }
+  }
+
+  async #send(call: UpstreamCall): Promise<JsonObject> {
     const session = this.#session;
     if (session === undefined || this.#state !== "ready") {
       throw new ProxyError("SERVER_NOT_READY", `Cannot call '${this.server.name}': it is not connected`);
     }
     const params = { name: call.definition.name, arguments: call.args };
     const options = requestOptions(call);
-    try {
-      // Only the SDK's own call mirrors arguments into headers, where a tool asks for it (SEP-2243).
-      if (
-        session.verdict.era === "modern" &&
-        JSON.stringify(call.definition.inputSchema).includes("x-mcp-header")
-      ) {
-        const { name, inputSchema } = call.definition;
-        const toolDefinition = { name, inputSchema: { ...inputSchema, type: "object" as const } };
-        return (await session.client.callTool(params, { ...options, toolDefinition })) as JsonObject;
-      }
-      return await session.client.request({ method: "tools/call", params }, AS_IT_IS, options);
-    } catch (error) {
-      throw this.#callError(error, call);
+    // Only the SDK's own call mirrors arguments into headers, where a tool asks for it (SEP-2243).
+    if (
+      session.verdict.era === "modern" &&
+      JSON.stringify(call.definition.inputSchema).includes("x-mcp-header")
+    ) {
+      const { name, inputSchema } = call.definition;
+      const toolDefinition = { name, inputSchema: { ...inputSchema, type: "object" as const } };
+      return (await session.client.callTool(params, { ...options, toolDefinition })) as JsonObject;
     }
+    return session.client.request({ method: "tools/call", params }, AS_IT_IS, options);
+  }
+
+  /** Connects anew within the call's time, since the server has forgotten the session. */
+  async #renew(
+    session: Session,
+    lost: { readonly error: unknown; readonly call: UpstreamCall; readonly endsAt: number },
+  ): Promise<void> {
+    const { error, call, endsAt } = lost;
+    this.#lost(session, error);
+    const deadlineMs = Math.max(1, Math.round(endsAt - performance.now()));
+    const signals = [AbortSignal.timeout(deadlineMs), ...(call.signal ? [call.signal] : [])];
+    await orAborted(this.connect({ deadlineMs }), AbortSignal.any(signals)).catch(() => {});
+    if (this.#state !== "ready") throw this.#callError(error, call);
   }
 
   /** Closes for good; resolves when nothing of the upstream is left. Idempotent. */
@@ -157,13 +182,16 @@ export class Connection {
 
   async #connect(deadlineMs: number): Promise<void> {
     this.#attempts += 1;
+    this.#process = undefined;
     this.#enter("connecting");
     const deadline = AbortSignal.timeout(deadlineMs);
     const signal = AbortSignal.any([deadline, this.#stop.signal]);
     try {
       const session = await this.#open(signal, deadlineMs);
       this.#session = session;
-      session.client.onclose = () => this.#lost(session, new Error("the connection was closed"));
+      const lost = (): void => this.#lost(session, new Error("the connection was closed"));
+      session.client.onclose = lost;
+      if (session.companion) session.companion.onclose = lost;
       this.#deps.onVerdict(session.verdict);
       this.#enter("discovering");
       this.#deps.onTools(await this.#readTools(session, { signal, timeout: deadlineMs }));
@@ -195,7 +223,7 @@ export class Connection {
         },
       },
       onOpen: (transport) => {
-        this.#latest = transport;
+        if (transport instanceof StdioTransport) this.#process = transport;
       },
       discard: (transport) => this.#discard(transport),
     });
@@ -233,20 +261,18 @@ export class Connection {
       this.#enter("disconnected");
       return;
     }
-    const process = this.#session?.companion ?? this.#latest;
-    const isProcess = process instanceof StdioTransport;
-    this.#failure = describeFailure(error, {
-      server: this.server,
-      exit: isProcess ? process.exit : undefined,
-      stderr: isProcess ? process.stderr.last() : [],
-      timedOutAfterMs,
-    });
+    this.#failure = this.#describe(error, timedOutAfterMs);
     this.#dropSession();
-    const { message, class: failureClass } = this.#failure;
-    this.#deps.log.warn(message, { server: this.server.name, class: failureClass, attempt: this.#attempts });
+    const { message, hint, class: failureClass } = this.#failure;
+    this.#deps.log.warn(message, {
+      server: this.server.name,
+      class: failureClass,
+      attempt: this.#attempts,
+      hint,
+    });
     this.#deps.log.debug("Cause of the failed attempt", {
       server: this.server.name,
-      cause: redactText(messageOf(error)),
+      cause: this.#redact(messageOf(error)),
     });
     this.#enter("error");
   }
@@ -284,7 +310,7 @@ export class Connection {
       });
     }
     if (error instanceof ProtocolError) {
-      return new ProxyError("CALL_FAILED", `Cannot call '${id}': ${redactText(error.message)}`, {
+      return new ProxyError("CALL_FAILED", `Cannot call '${id}': ${this.#redact(error.message)}`, {
         cause: error,
         data: { upstream_code: error.code },
       });
@@ -294,13 +320,7 @@ export class Connection {
 
   /** A call that failed below MCP: what the attempt to connect would say of the same error. */
   #brokenCall(error: unknown, id: string): ProxyError {
-    const process = this.#latest instanceof StdioTransport ? this.#latest : undefined;
-    const { server } = this;
-    const found = describeFailure(error, {
-      server,
-      exit: process?.exit,
-      stderr: process?.stderr.last() ?? [],
-    });
+    const found = this.#describe(error);
     if (found.class === "network" || found.class === "exit") {
       if (this.#session) this.#lost(this.#session, error);
     }
@@ -312,6 +332,20 @@ export class Connection {
     });
   }
 
+  #describe(error: unknown, timedOutAfterMs?: number): Failure {
+    return describeFailure(error, {
+      server: this.server,
+      exit: this.#process?.exit,
+      stderr: this.#process?.stderr.last() ?? [],
+      timedOutAfterMs,
+      redact: (text) => this.#redact(text),
+    });
+  }
+
+  #redact(text: string): string {
+    return redactorOf(this.server, this.#deps.context)(text);
+  }
+
   #enter(state: ConnectionState): void {
     this.#state = state;
     this.#since = Date.now();
@@ -319,7 +353,7 @@ export class Connection {
   }
 
   #warn(message: string, error: unknown): void {
-    this.#deps.log.warn(message, { server: this.server.name, cause: redactText(messageOf(error)) });
+    this.#deps.log.warn(message, { server: this.server.name, cause: this.#redact(messageOf(error)) });
   }
 }
 
@@ -342,4 +376,11 @@ function requestOptions(call: UpstreamCall): RequestOptions {
     ...(call.signal ? { signal: call.signal } : {}),
     ...(call.onProgress ? { onprogress: call.onProgress } : {}),
   };
+}
+
+/** Whether the answer says that the session is unknown; some servers say so with 400. */
+function isSessionGone(error: unknown, session: Session): boolean {
+  const { sessionId } = session.transport;
+  if (sessionId === undefined || !(error instanceof SdkHttpError)) return false;
+  return error.status === 404 || (error.status === 400 && /session/i.test(error.message));
 }

@@ -32,10 +32,15 @@ export interface FailureContext {
   readonly stderr?: readonly string[];
   /** The deadline the attempt had, when it ran out. */
   readonly timedOutAfterMs?: number | undefined;
+  /** Hides what the server's entry holds of secrets. @default by form alone */
+  readonly redact?: (text: string) => string;
 }
 
 /** Stderr lines shown with a failure. */
 const SHOWN_LINES = 5;
+/** Of them, those that go into the sentence, and how much of it they may take. */
+const TELLING_LINES = 2;
+const SAID_CHARS = 400;
 
 const RETRIED: ReadonlySet<FailureClass> = new Set(["timeout", "exit", "network", "rate_limited"]);
 
@@ -64,6 +69,7 @@ interface Verdict {
 }
 
 function classify(error: unknown, context: FailureContext): Verdict {
+  const { redact = (text) => redactText(text) } = context;
   if (error instanceof ProxyError) {
     return { class: "config", detail: error.message, hint: error.hint ?? "Mend the server's entry" };
   }
@@ -72,9 +78,9 @@ function classify(error: unknown, context: FailureContext): Verdict {
     exitFault(context) ??
     httpFault(error) ??
     timeoutFault(error, context) ??
-    networkFault(error) ?? {
+    networkFault(error, redact) ?? {
       class: "protocol",
-      detail: redactText(messageOf(error)),
+      detail: redact(messageOf(error)),
       hint: "The server answered, but not as MCP: check its version and that the entry's protocol fits",
     }
   );
@@ -117,13 +123,66 @@ function exitFault(context: FailureContext): Verdict | undefined {
   const { exit } = context;
   if (exit === undefined) return undefined;
   const how = exit.signal === null ? `exited with code ${exit.code}` : `was ended by ${exit.signal}`;
-  const said = context.stderr?.findLast((line) => line.trim() !== "");
-  const detail = said === undefined ? "" : `; it last said: ${said.trim().slice(0, 300)}`;
+  const said = tellingLines(context.stderr ?? [])
+    .join(" / ")
+    .slice(0, SAID_CHARS);
   return {
     class: "exit",
-    detail: `the process ${how}${detail}`,
-    hint: "Run the command of the entry by hand to see why it leaves",
+    detail: `the process ${how}${said === "" ? "" : `; it last said: ${said}`}`,
+    hint: exitHint(context.stderr ?? []),
   };
+}
+
+/** What surrounds the reason: stack frames, carets, what npm says at every end. */
+const NOISE =
+  /^\s*(?:$|at |\^+\s*$|File "|Traceback|During handling|npm (?:warn|notice)|npm error(?: A complete log|\s*$)|Node\.js v|[{}\]]+;?\s*$)/i;
+const COMPLAINT =
+  /\b(?:error|exception|fatal|panic|fail(?:ed|ure)?|cannot|can't|could not|unable|missing|required|invalid|denied|refused|no such|not found|not set|must)\b/i;
+
+/** The lines that give the reason: the last complaints, or else the last words. */
+function tellingLines(stderr: readonly string[]): string[] {
+  const lines = stderr.filter((line) => !NOISE.test(line)).map((line) => line.trim());
+  const complaints = lines.filter((line) => COMPLAINT.test(line));
+  return complaints.length > 0 ? complaints.slice(-TELLING_LINES) : lines.slice(-1);
+}
+
+/** Causes that many programs share, told by what they print; the first match wins. */
+const EXIT_HINTS: readonly (readonly [sign: RegExp, hint: string])[] = [
+  [
+    /npx canceled due to missing packages|could not determine executable to run/i,
+    "Install the package, or put '-y' before its name in 'args' so that npx downloads it",
+  ],
+  [
+    /\bE404\b|404 Not Found|was not found in the package registry|No solution found when resolving/i,
+    "Check the name and version of the package in 'args'",
+  ],
+  [
+    /ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|ENETUNREACH|dns error|Failed to fetch|network is unreachable/,
+    "Check the network; variables of a proxy or a package mirror reach the program only if 'environment.allowed_system_vars' names them",
+  ],
+  [
+    /Cannot connect to the Docker daemon|docker daemon running/i,
+    "Start Docker; 'docker info' tells whether it runs",
+  ],
+];
+/** A line that asks for a variable, and the variables in it. */
+const WANTING =
+  /\b(?:required|missing|not set|not provided|not defined|undefined|unset|must|provide|need(?:s|ed)?)\b/i;
+const VARIABLE = /(?<![\w-])[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+(?!\w)/g;
+const KEY = /\b(?:api[- ]?key|access token|token|credentials?|password)\b/i;
+
+function exitHint(stderr: readonly string[]): string {
+  const known = EXIT_HINTS.find(([sign]) => stderr.some((line) => sign.test(line)));
+  if (known) return known[1];
+  const wanting = stderr.filter((line) => WANTING.test(line) && !NOISE.test(line));
+  const variable = wanting
+    .flatMap((line) => line.match(VARIABLE) ?? [])
+    .find((name) => !/^(?:ERR|E[A-Z]+|MODULE)_/.test(name));
+  if (variable !== undefined) return `Set '${variable}' in 'env' of the server's entry`;
+  if (wanting.some((line) => KEY.test(line))) {
+    return "Give the server its key in 'env' of its entry, under the name its documentation says";
+  }
+  return "Run the command of the entry by hand to see why it leaves";
 }
 
 function httpFault(error: unknown): Verdict | undefined {
@@ -182,7 +241,7 @@ const NETWORK_CODES: ReadonlySet<unknown> = new Set([
     UNABLE_TO_VERIFY_LEAF_SIGNATURE`.split(/\s+/),
 ]);
 
-function networkFault(error: unknown): Verdict | undefined {
+function networkFault(error: unknown, redact: (text: string) => string): Verdict | undefined {
   for (
     let link: unknown = error, depth = 0;
     link instanceof Error && depth < 5;
@@ -192,7 +251,7 @@ function networkFault(error: unknown): Verdict | undefined {
     if (NETWORK_CODES.has(code) || link.message.startsWith("Unable to connect")) {
       return {
         class: "network",
-        detail: `the connection failed: ${redactText(link.message)}`,
+        detail: `the connection failed: ${redact(link.message)}`,
         hint: "Check that the server runs and that 'url' of the entry is right",
       };
     }

@@ -6,8 +6,8 @@
  * costs one more try, never the connection. The SDK's probe on a second process was rejected: it starts
  * every server twice, and a pipe keeps the probe until the process reads it.
  */
-import { Client, SdkHttpError } from "@modelcontextprotocol/client";
-import type { ClientOptions, DiscoverResult, PriorDiscovery, Transport } from "@modelcontextprotocol/client";
+import { Client, ProtocolError, SdkHttpError } from "@modelcontextprotocol/client";
+import type { ClientOptions, PriorDiscovery, Transport } from "@modelcontextprotocol/client";
 
 import type { Era, Server } from "../core/model.ts";
 import { openHttp, openStdio } from "./transport.ts";
@@ -116,35 +116,35 @@ function isWrongTransport(error: unknown): boolean {
   );
 }
 
-/** Tries what is known of the era first; a process that leaves at the probe is asked again as a legacy one. */
+/**
+ * Tries what is known of the era first. A process that leaves at the probe is asked again as a legacy one; a server
+ * that refuses the legacy handshake, since it changed or was too slow for the probe, is probed once more.
+ */
 async function tryEras(options: HandshakeOptions, kind: Kind): Promise<Session> {
-  const prior = priorOf(options.known);
-  if (kind === "sse") return attempt(options, kind, { kind: "legacy" });
+  if (kind === "sse") return attempt(options, kind, LEGACY);
+  // A modern verdict is not used again: the probe is its whole handshake, and the only proof that it still holds.
+  const prior = options.known?.era === "legacy" ? LEGACY : undefined;
   try {
     return await attempt(options, kind, prior);
   } catch (error) {
     if (options.signal.aborted) throw error;
-    if (prior?.kind === "modern") return attempt(options, kind, undefined);
-    if (prior === undefined && kind === "stdio" && leftAtProbe(error)) {
-      return attempt(options, kind, { kind: "legacy" });
-    }
+    if ((prior !== undefined || kind === "stdio") && refusesLegacy(error))
+      return attempt(options, kind, undefined);
+    if (prior === undefined && kind === "stdio" && leftAtProbe(error)) return attempt(options, kind, LEGACY);
     throw error;
   }
+}
+
+const LEGACY: PriorDiscovery = { kind: "legacy" };
+
+/** An answer to `initialize` that is an error: the server is there and does not speak this era. */
+function refusesLegacy(error: unknown): boolean {
+  return error instanceof ProtocolError || (error instanceof SdkHttpError && error.status === 400);
 }
 
 function leftAtProbe(error: unknown): boolean {
   const code = (error as { readonly code?: unknown } | null)?.code;
   return code !== "ENOENT" && code !== "EACCES";
-}
-
-function priorOf(known: Verdict | undefined): PriorDiscovery | undefined {
-  if (known?.era === "legacy") return { kind: "legacy" };
-  if (known?.discovery === undefined) return undefined;
-  try {
-    return { kind: "modern", discover: JSON.parse(known.discovery) as DiscoverResult };
-  } catch {
-    return undefined;
-  }
 }
 
 async function attempt(

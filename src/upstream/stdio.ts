@@ -17,6 +17,8 @@ import { LineRing, LineSplitter } from "../lib/lines.ts";
 const MAX_LINE_BYTES = 64 * 1024 * 1024;
 const MAX_STDERR_LINE_BYTES = 64 * 1024;
 const STDERR_LINES = 200;
+/** How long after a broken pipe the exit of the process may be noticed. */
+const EXIT_NOTICE_MS = 500;
 /** How much of an unreadable line is reported. */
 const SNIPPET_CHARS = 120;
 
@@ -76,7 +78,13 @@ export class StdioTransport implements Transport {
 
   async send(message: JSONRPCMessage): Promise<void> {
     if (this.#child === undefined || this.exit !== undefined) throw new Error("the process is not running");
-    this.#child.write(`${JSON.stringify(message)}\n`);
+    try {
+      this.#child.write(`${JSON.stringify(message)}\n`);
+    } catch (error) {
+      // A broken pipe is the first sign of an exit; its code and the last words, which tell more, follow at once.
+      await Promise.race([this.#child.exited, Bun.sleep(EXIT_NOTICE_MS)]);
+      throw error;
+    }
   }
 
   async close(): Promise<void> {

@@ -11,7 +11,7 @@ import type { Transport } from "@modelcontextprotocol/client";
 import { ProxyError } from "../core/errors.ts";
 import type { Server } from "../core/model.ts";
 import type { EnvironmentSettings } from "../core/settings.ts";
-import { redactText } from "../lib/redact.ts";
+import { isSecretName, redactText } from "../lib/redact.ts";
 import { resolveServer } from "../state/secrets.ts";
 import type { Environment } from "../state/secrets.ts";
 import { childEnvironment } from "./environment.ts";
@@ -29,13 +29,13 @@ export function openStdio(server: Server, context: TransportContext): StdioTrans
   const { command } = server;
   if (command === undefined)
     throw new ProxyError("SERVER_FAULTY", `Cannot start '${server.name}': it has no command`);
-  const { args, env, secrets } = resolveServer(server, context.env);
+  const { args, env } = resolveServer(server, context.env);
   return new StdioTransport({
     command,
     args,
     ...(server.workingDir === undefined ? {} : { cwd: server.workingDir }),
     env: childEnvironment(context.env, { settings: context.environment, configured: env }),
-    redact: (line) => redactText(line, secrets),
+    redact: redactorOf(server, context),
   });
 }
 
@@ -50,4 +50,25 @@ export function openHttp(
   const requestInit = { headers: Object.fromEntries(headers) };
   if (context.kind === "sse") return new SSEClientTransport(new URL(url), { requestInit });
   return new StreamableHTTPClientTransport(new URL(url), { requestInit });
+}
+
+/** Makes the function that hides in a text what the server's entry holds of secrets, resolved ones included. */
+export function redactorOf(server: Server, context: TransportContext): (text: string) => string {
+  try {
+    const { args, env, headers, secrets } = resolveServer(server, context.env);
+    const known = new Set(secrets);
+    for (const [name, value] of [...env, ...headers]) {
+      if (!isSecretName(name)) continue;
+      known.add(value);
+      known.add(value.slice(value.indexOf(" ") + 1));
+    }
+    for (const [at, arg] of args.entries()) {
+      const [flag = "", value = args[at + 1] ?? ""] = arg.split(/=(.*)/s, 2);
+      if (flag.startsWith("-") && isSecretName(flag.replace(/^-+/, ""))) known.add(value);
+    }
+    return (text) => redactText(text, known);
+  } catch {
+    // A reference has no value: there is nothing to hide beside what looks like a secret.
+    return (text) => redactText(text);
+  }
 }

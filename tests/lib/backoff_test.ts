@@ -21,10 +21,14 @@ test("backoffMs() strays by its share of jitter and no further, to both sides", 
   expect(backoffMs(1, { random: () => 0 })).toBe(800);
   expect(backoffMs(1, { random: () => 0.5 })).toBe(1_000);
   fc.assert(
-    fc.property(fc.integer({ min: 1, max: 40 }), fc.double({ min: 0, max: 0.999_999, noNaN: true }), (failures, drawn) => {
-      const plain = backoffMs(failures, { jitterRatio: 0 });
-      const waited = backoffMs(failures, { random: () => drawn });
-      expect(Math.abs(waited - plain)).toBeLessThanOrEqual(plain * 0.2 + 1);
-    }),
+    fc.property(
+      fc.integer({ min: 1, max: 40 }),
+      fc.double({ min: 0, max: 0.999_999, noNaN: true }),
+      (failures, drawn) => {
+        const plain = backoffMs(failures, { jitterRatio: 0 });
+        const waited = backoffMs(failures, { random: () => drawn });
+        expect(Math.abs(waited - plain)).toBeLessThanOrEqual(plain * 0.2 + 1);
+      },
+    ),
   );
 });

@@ -10,7 +10,10 @@ import { verifies } from "../requirements.ts";
 const ENV = { PATH: process.env["PATH"] ?? "" };
 const GRACE = { stopGraceMs: 150, termGraceMs: 150 };
 
-function spawn(script: string, parts: Partial<ChildOptions> = {}): { child: Child; stdout: () => string; stderr: () => string } {
+function spawn(
+  script: string,
+  parts: Partial<ChildOptions> = {},
+): { child: Child; stdout: () => string; stderr: () => string } {
   const [stdout, stderr]: [Uint8Array[], Uint8Array[]] = [[], []];
   const child = Child.spawn({
     command: "sh",
@@ -20,7 +23,11 @@ function spawn(script: string, parts: Partial<ChildOptions> = {}): { child: Chil
     onStderr: (chunk) => stderr.push(chunk.slice()),
     ...parts,
   });
-  return { child, stdout: () => Buffer.concat(stdout).toString(), stderr: () => Buffer.concat(stderr).toString() };
+  return {
+    child,
+    stdout: () => Buffer.concat(stdout).toString(),
+    stderr: () => Buffer.concat(stderr).toString(),
+  };
 }
 
 /** Name, script (it says `up` when it is), how many processes it is, and the longest its end may take. */
@@ -29,9 +36,19 @@ const BEHAVIOURS: readonly (readonly [string, string, number, number])[] = [
   ["ignores EOF", "echo up; exec sleep 60", 1, 290],
   ["ignores EOF and TERM", "trap '' TERM; echo up; while :; do sleep 1; done", 2, 600],
   ["forks a grandchild that lives on", "sleep 60 & echo up; exec cat", 2, 290],
-  ["forks stubborn grandchildren", "(trap '' TERM HUP; while :; do sleep 1; done) & (trap '' TERM; sleep 60) & echo up; exec cat", 4, 600],
+  [
+    "forks stubborn grandchildren",
+    "(trap '' TERM HUP; while :; do sleep 1; done) & (trap '' TERM; sleep 60) & echo up; exec cat",
+    4,
+    600,
+  ],
   ["is a shell around the command", "echo up; cat; :", 2, 140],
-  ["is a shell in a shell around a stubborn command", `sh -c 'trap "" TERM; echo up; sleep 60; :'; :`, 3, 600],
+  [
+    "is a shell in a shell around a stubborn command",
+    `sh -c 'trap "" TERM; echo up; sleep 60; :'; :`,
+    3,
+    600,
+  ],
   ["leaves with a stubborn orphan behind", "(trap '' TERM HUP; echo up; sleep 60; :) & exit 0", 2, 600],
 ];
 

@@ -85,6 +85,7 @@ test("parseJsonc() refuses nesting past its limit and ends", () => {
   expect(document.faults[0]?.message).toContain("nest deeper");
   expect(parseJsonc(`${"[".repeat(100)}${"]".repeat(100)}`).faults).toEqual([]);
   expect(parseJsonc(`${"[".repeat(101)}${"]".repeat(101)}`).faults).toHaveLength(1);
+  expect(parseJsonc(`{"a":1,"a":2,"b":${"[".repeat(200_000)}`).place(["a"])).toEqual({ line: 1, column: 1 });
 });
 
 test("parseJsonc() stays linear on hostile text", () => {

@@ -7,7 +7,11 @@ import { LineRing, LineSplitter } from "../../src/lib/lines.ts";
 
 const NO_BREAKS = fc.string({ unit: "grapheme" }).map((text) => text.replaceAll(/[\r\n]/g, ""));
 
-function split(bytes: Uint8Array, cuts: readonly number[] = [], maxBytes = 1_000_000): { lines: string[]; overflows: number } {
+function split(
+  bytes: Uint8Array,
+  cuts: readonly number[] = [],
+  maxBytes = 1_000_000,
+): { lines: string[]; overflows: number } {
   const lines: string[] = [];
   let overflows = 0;
   const splitter = new LineSplitter({
@@ -29,11 +33,16 @@ function split(bytes: Uint8Array, cuts: readonly number[] = [], maxBytes = 1_000
 
 test("LineSplitter.push() gives the same lines wherever the chunks end, in the middle of a character too", () => {
   fc.assert(
-    fc.property(fc.array(NO_BREAKS, { maxLength: 8 }), fc.array(fc.nat(), { maxLength: 20 }), fc.boolean(), (lines, cuts, isCrLf) => {
-      const end = isCrLf ? "\r\n" : "\n";
-      const bytes = new TextEncoder().encode(lines.map((line) => line + end).join(""));
-      expect(split(bytes, cuts)).toEqual({ lines, overflows: 0 });
-    }),
+    fc.property(
+      fc.array(NO_BREAKS, { maxLength: 8 }),
+      fc.array(fc.nat(), { maxLength: 20 }),
+      fc.boolean(),
+      (lines, cuts, isCrLf) => {
+        const end = isCrLf ? "\r\n" : "\n";
+        const bytes = new TextEncoder().encode(lines.map((line) => line + end).join(""));
+        expect(split(bytes, cuts)).toEqual({ lines, overflows: 0 });
+      },
+    ),
   );
 });
 
@@ -47,8 +56,17 @@ test("LineSplitter.push() replaces bytes that are not UTF-8 and goes on", () => 
 });
 
 test("LineSplitter.push() skips a line over the cap, reports it once, and gives the next one whole", () => {
-  const bytes = new TextEncoder().encode(`${"x".repeat(11)}\n${"y".repeat(10)}\nshort\n${"z".repeat(5_000)}\nlast\n`);
-  for (const cuts of [[], [3], [11], [12], [1, 2, 3, 4, 5, 6, 7, 8, 9], Array.from({ length: bytes.length }, (_, at) => at)]) {
+  const bytes = new TextEncoder().encode(
+    `${"x".repeat(11)}\n${"y".repeat(10)}\nshort\n${"z".repeat(5_000)}\nlast\n`,
+  );
+  for (const cuts of [
+    [],
+    [3],
+    [11],
+    [12],
+    [1, 2, 3, 4, 5, 6, 7, 8, 9],
+    Array.from({ length: bytes.length }, (_, at) => at),
+  ]) {
     expect(split(bytes, cuts, 10)).toEqual({ lines: ["y".repeat(10), "short", "last"], overflows: 2 });
   }
 });
@@ -70,11 +88,16 @@ test("LineSplitter.end() gives a last line that has no end, and none after a fin
 
 test("LineRing.last() gives the newest lines in order, whatever was pushed before", () => {
   fc.assert(
-    fc.property(fc.array(fc.string()), fc.integer({ min: 1, max: 9 }), fc.nat(12), (lines, capacity, count) => {
-      const ring = new LineRing(capacity);
-      for (const line of lines) ring.push(line);
-      expect(ring.last()).toEqual(lines.slice(-capacity));
-      expect(ring.last(count)).toEqual(count === 0 ? [] : lines.slice(-Math.min(count, capacity)));
-    }),
+    fc.property(
+      fc.array(fc.string()),
+      fc.integer({ min: 1, max: 9 }),
+      fc.nat(12),
+      (lines, capacity, count) => {
+        const ring = new LineRing(capacity);
+        for (const line of lines) ring.push(line);
+        expect(ring.last()).toEqual(lines.slice(-capacity));
+        expect(ring.last(count)).toEqual(count === 0 ? [] : lines.slice(-Math.min(count, capacity)));
+      },
+    ),
   );
 });

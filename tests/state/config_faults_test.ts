@@ -101,7 +101,21 @@ const SYNTAX: readonly Broken[] = [
   row("two documents", '{"listen": ":1"}\n¦{}', "(top level)", "follows the end", "one value"),
   row("extra bracket", '{"listen": ":1"}¦}', "(top level)", "follows the end", "closing bracket"),
   row("no-break space", '{"listen":¦\u00a0":1"}', "listen", "U+00A0", "space"),
-  row("NUL", '{"listen": "a¦\u0000"}', "(top level)", "NUL", "UTF-8"),
+  row("NUL", '{"listen": "a¦\u0000"}', "listen", "NUL", "UTF-8"),
+  row("UTF-16 without mark", '{¦\u0000"\u0000a\u0000', "(top level)", "NUL", "UTF-8"),
+  row(
+    "bare key before an object",
+    '{¦a: {"b": 1, "c": 2}, "d": 3}',
+    "(top level)",
+    "no double quotes",
+    "quotes",
+  ),
+  row("missing colon before an object", '{"a" ¦{"b": 1, "c": 2}, "d": 3}', "a", "':'", "between the key"),
+  row("other quotes over commas", '{"a": ¦\'b, c\', "d": [1]}', "a", "other quotes", "double quotes"),
+  row("hexadecimal number", '{"tools_limit": ¦0x1F}', "tools_limit", "malformed", "42"),
+  row("number with two dots", '{"x": [¦1.2.3, 5]}', "x[0]", "malformed", "42"),
+  row("cut in a value", '{"listen":¦', "listen", "got the end of the file", "value"),
+  row("list as object", '{"x": {"--token"¦}}', "x", "':'", "between the key"),
   row("BOM and fault", '\uFEFF{"listen": ¦x}', "listen", "no double quotes", "double quotes"),
   row("CRLF", '{\r\n  // x\r\n  "listen": ¦x\r\n}', "listen", "no double quotes", "double quotes"),
   row("old Mac line ends", '{\r  "listen": ¦x\r}', "listen", "no double quotes", "double quotes"),
@@ -377,7 +391,9 @@ test("parseConfig() tells all faults of a file at once, in order", () => {
 });
 
 test("parseConfig() tells several syntax faults at once, twenty at most", () => {
-  expect(read('{"a": True,\n"b": \'x\',\nc: 1}').faults.map(({ line }) => line)).toEqual([1, 2, 3]);
+  expect(read('{"a": True,\n"b": x,\n"c": "\\q",\n"d": [01],\nc: 1}').faults.map(({ line }) => line)).toEqual(
+    [1, 2, 3, 4, 5],
+  );
   expect(read(`{"a": [${"x,".repeat(5000)}]}`).faults).toHaveLength(20);
 });
 

@@ -25,6 +25,7 @@ import { loadConfig, parseConfig } from "../../src/state/config.ts";
 import { configJsonSchema } from "../../src/state/config_schema.ts";
 import { judgeServerName } from "../../src/state/config_server.ts";
 import { maskSecrets, resolveSecrets, resolveServer, secretReferences } from "../../src/state/secrets.ts";
+import { verifies } from "../requirements.ts";
 import type { Config } from "../../src/core/settings.ts";
 import type { ParseOptions } from "../../src/state/config.ts";
 
@@ -163,6 +164,7 @@ test("parseConfig() reads a Go proxy's file without complaint", () => {
 });
 
 test("parseConfig() reads the map form, and the keys other clients write", () => {
+  verifies("CONFIG-MAP-FORM");
   const { servers, findings } = parse({
     mcpServers: {
       github: { command: "npx", args: ["-y", "gh"], cwd: "~/gh", disabled: true },
@@ -192,6 +194,7 @@ test.each([
   [{ startup_mode: "", enabled: false }, "disabled"],
   [{ startup_mode: "lazy_loading" }, "lazy_loading"],
 ] as const)("parseConfig() reads the switches %j as %s", (entry, mode) => {
+  verifies("CONFIG-OLD-FIELDS");
   expect(serverOf(entry).startupMode).toBe(mode);
 });
 
@@ -271,6 +274,7 @@ test.each([
   ["", "127.0.0.1", 8080, "LISTEN_STDIO"],
   [":0", "127.0.0.1", 0, "LISTEN_STDIO"],
 ] as const)("parseConfig() reads listen %j", (listen, hostname, port, code) => {
+  verifies("CONFIG-LISTEN-LOOPBACK");
   const { settings, findings } = parse({ listen });
   expect(settings.listen).toEqual({ hostname, port });
   expect(findings.map((finding) => finding.code)).toEqual(code === undefined ? [] : [code]);
@@ -291,6 +295,7 @@ test("parseConfig() reports near misses of keys, and no other unknown key", () =
 });
 
 test("parseConfig() lets the first of two equal names win in both forms", () => {
+  verifies("CONFIG-DUPLICATE-NAMES");
   for (const text of [
     '{"mcpServers": [{"name": "a", "command": "1"}, {"name": "b", "command": "2"},\n{"name": "a", "command": "3"}]}',
     '{"mcpServers": {"a": {"command": "1"}, "b": {"command": "2"},\n"a": {"command": "3"}}}',
@@ -354,6 +359,7 @@ test.each([
 ])("judgeServerName(%j) refuses it", (name) => expect(judgeServerName(name)).toBeDefined());
 
 test("parseConfig() lets a variable win over the file and a flag over both", () => {
+  verifies("CONFIG-PRECEDENCE");
   const file = {
     listen: "127.0.0.1:1",
     tools_limit: 3,

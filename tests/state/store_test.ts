@@ -3,7 +3,16 @@
  */
 import { Database } from "bun:sqlite";
 import { afterEach, expect, test } from "bun:test";
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { createLog, SILENT_LOG } from "../../src/lib/log.ts";
 import { Store } from "../../src/state/store.ts";
@@ -34,7 +43,15 @@ function makeTool(name: string, server = "s"): StoredTool {
 test("Store keeps what was learned of servers and tools over a restart", async () => {
   verifies("STORE-MIGRATES");
   const dataDir = join(makeDir(), "deep", "data");
-  const learned = { era: "modern", discovery: '{"a":1}', transport: "sse", everConnected: true, connectedAt: 5, connectMs: 7, toolCount: 2 } as const;
+  const learned = {
+    era: "modern",
+    discovery: '{"a":1}',
+    transport: "sse",
+    everConnected: true,
+    connectedAt: 5,
+    connectMs: 7,
+    toolCount: 2,
+  } as const;
   {
     await using store = open(dataDir);
     store.rememberServer("s", { era: "legacy" });
@@ -49,7 +66,12 @@ test("Store keeps what was learned of servers and tools over a restart", async (
   const { firstSeenAt, ...rest } = store.findServer("s") ?? { firstSeenAt: 0 };
   expect(rest).toEqual({ name: "s", ...learned });
   expect(Math.abs(firstSeenAt - Date.now())).toBeLessThan(60_000);
-  expect(Object.keys(store.findServer("bare") ?? {}).toSorted()).toEqual(["everConnected", "firstSeenAt", "name", "toolCount"]);
+  expect(Object.keys(store.findServer("bare") ?? {}).toSorted()).toEqual([
+    "everConnected",
+    "firstSeenAt",
+    "name",
+    "toolCount",
+  ]);
   expect(store.findServer("absent")).toBeUndefined();
   expect(store.serverNames()).toEqual(["s", "bare"]);
   expect(store.readTools()).toEqual([makeTool("a"), makeTool("b"), makeTool("a", "t")]);
@@ -75,7 +97,19 @@ test("Store.forgetServer() forgets the server and its tools, and no others", asy
 test("Store keeps strange names apart: quotes, __proto__, emoji, 300 characters, an empty one", async () => {
   verifies("CONFIG-STRANGE-NAMES");
   const dataDir = makeDir();
-  const names = ["'; DROP TABLE servers; --", "__proto__", "constructor", "then", "../x", "\u{1f600}", "x".repeat(300), "", "ü", "U", "u"];
+  const names = [
+    "'; DROP TABLE servers; --",
+    "__proto__",
+    "constructor",
+    "then",
+    "../x",
+    "\u{1f600}",
+    "x".repeat(300),
+    "",
+    "ü",
+    "U",
+    "u",
+  ];
   {
     await using store = open(dataDir);
     for (const name of names) {
@@ -85,7 +119,12 @@ test("Store keeps strange names apart: quotes, __proto__, emoji, 300 characters,
   }
   await using store = open(dataDir);
   expect(store.serverNames().toSorted()).toEqual(names.toSorted());
-  expect(store.readTools().map((tool) => tool.name).toSorted()).toEqual(names.toSorted());
+  expect(
+    store
+      .readTools()
+      .map((tool) => tool.name)
+      .toSorted(),
+  ).toEqual(names.toSorted());
 });
 
 test("Store writes in batches: none at once, all of them within the delay, in the order they came", async () => {
@@ -143,7 +182,9 @@ test("Store.open() refuses a data dir that this process holds already, and leave
   store.rememberServer("s", { toolCount: 1 });
   const failure = await failureOf(() => open(dataDir));
   expect(failure["code"]).toBe("DATA_DIR_IN_USE");
-  expect(failure.message).toBe(`Cannot open '${join(dataDir, "mcpproxy.db")}': another process is using this data dir`);
+  expect(failure.message).toBe(
+    `Cannot open '${join(dataDir, "mcpproxy.db")}': another process is using this data dir`,
+  );
   expect(failure["hint"]).toContain("--data-dir");
   expect(readdirSync(dataDir).filter((name) => name.includes("corrupt"))).toEqual([]);
   store.flush();
@@ -177,12 +218,18 @@ test("Store.open() refuses a data dir that another process holds, until that one
 /** Makes a database with content and spoils it. */
 const SPOILERS: readonly (readonly [string, (path: string) => void])[] = [
   ["is no database", (path) => writeFileSync(path, "this is a text file, and not a short one\n".repeat(100))],
-  ["is cut in the middle", (path) => truncateSync(path, Math.floor(statSync(path).size / 2 / 4096) * 4096 + 100)],
-  ["has a page of noise", (path) => {
-    const bytes = readFileSync(path);
-    bytes.fill(0xa5, 4096, 8192);
-    writeFileSync(path, bytes);
-  }],
+  [
+    "is cut in the middle",
+    (path) => truncateSync(path, Math.floor(statSync(path).size / 2 / 4096) * 4096 + 100),
+  ],
+  [
+    "has a page of noise",
+    (path) => {
+      const bytes = readFileSync(path);
+      bytes.fill(0xa5, 4096, 8192);
+      writeFileSync(path, bytes);
+    },
+  ],
 ];
 
 for (const [name, spoil] of SPOILERS) {
@@ -192,7 +239,10 @@ for (const [name, spoil] of SPOILERS) {
     const path = join(dataDir, "mcpproxy.db");
     {
       await using store = open(dataDir);
-      store.saveTools("s", Array.from({ length: 200 }, (_, at) => makeTool(`t${at}`)));
+      store.saveTools(
+        "s",
+        Array.from({ length: 200 }, (_, at) => makeTool(`t${at}`)),
+      );
     }
     spoil(path);
     const spoiled = readFileSync(path);
@@ -201,7 +251,9 @@ for (const [name, spoil] of SPOILERS) {
     expect(store.readTools()).toEqual([]);
     store.rememberServer("new", {});
     store.flush();
-    const aside = readdirSync(dataDir).filter((file) => file.startsWith("mcpproxy.db.corrupt-") && !file.endsWith("-wal"));
+    const aside = readdirSync(dataDir).filter(
+      (file) => file.startsWith("mcpproxy.db.corrupt-") && !file.endsWith("-wal"),
+    );
     expect(aside).toHaveLength(1);
     expect(readFileSync(join(dataDir, aside[0] ?? "")).equals(spoiled)).toBe(true);
     expect(lines.join("")).toContain("ERROR The database is corrupt and was set aside");

@@ -18,27 +18,66 @@ const NONE = new Map<string, string>();
 test("childEnvironment() passes the safe variables of the system and no other", () => {
   verifies("CHILD-ENV-ALLOW-LIST");
   const own = {
-    ...{ PATH: "/bin", HOME: "/root", LANG: "C", LC_ALL: "C", TMPDIR: "/tmp", SSL_CERT_FILE: "/c" },
-    ...{ AWS_SECRET_ACCESS_KEY: "a", GITHUB_TOKEN: "b", MCPPROXY_API_KEY: "c", path: "/other", LD_PRELOAD: "d", NODE_OPTIONS: "e", UNSET: undefined },
+    PATH: "/bin",
+    HOME: "/root",
+    LANG: "C",
+    LC_ALL: "C",
+    TMPDIR: "/tmp",
+    SSL_CERT_FILE: "/c",
+    AWS_SECRET_ACCESS_KEY: "a",
+    GITHUB_TOKEN: "b",
+    MCPPROXY_API_KEY: "c",
+    path: "/other",
+    LD_PRELOAD: "d",
+    NODE_OPTIONS: "e",
+    UNSET: undefined,
   };
   expect(childEnvironment(own, { settings: SETTINGS, configured: NONE })).toEqual({
-    ...{ PATH: "/bin", HOME: "/root", LANG: "C", LC_ALL: "C", TMPDIR: "/tmp", SSL_CERT_FILE: "/c" },
+    PATH: "/bin",
+    HOME: "/root",
+    LANG: "C",
+    LC_ALL: "C",
+    TMPDIR: "/tmp",
+    SSL_CERT_FILE: "/c",
   });
 });
 
 test("childEnvironment() adds what is allowed by name, then custom variables, then the server's own", () => {
   verifies("CHILD-ENV-ALLOW-LIST");
   const own = { PATH: "/bin", ALLOWED: "system", SECRET: "no" };
-  const settings = { ...SETTINGS, allowedSystemVars: ["ALLOWED", "ABSENT"], customVars: new Map([["ALLOWED", "custom"], ["CUSTOM", "1"]]) };
-  expect(childEnvironment(own, { settings, configured: NONE })).toEqual({ PATH: "/bin", ALLOWED: "custom", CUSTOM: "1" });
-  expect(childEnvironment(own, { settings, configured: new Map([["ALLOWED", "server"], ["PATH", "/mine"]]) })).toEqual({
-    ...{ PATH: "/mine", ALLOWED: "server", CUSTOM: "1" },
+  const settings = {
+    ...SETTINGS,
+    allowedSystemVars: ["ALLOWED", "ABSENT"],
+    customVars: new Map([
+      ["ALLOWED", "custom"],
+      ["CUSTOM", "1"],
+    ]),
+  };
+  expect(childEnvironment(own, { settings, configured: NONE })).toEqual({
+    PATH: "/bin",
+    ALLOWED: "custom",
+    CUSTOM: "1",
+  });
+  expect(
+    childEnvironment(own, {
+      settings,
+      configured: new Map([
+        ["ALLOWED", "server"],
+        ["PATH", "/mine"],
+      ]),
+    }),
+  ).toEqual({
+    PATH: "/mine",
+    ALLOWED: "server",
+    CUSTOM: "1",
   });
 });
 
 test("childEnvironment() passes nothing of the system when inherit_system_safe is off, but what is allowed by name", () => {
   const settings = { ...SETTINGS, inheritSystemSafe: false, allowedSystemVars: ["PATH"] };
-  expect(childEnvironment({ PATH: "/bin", HOME: "/root", LC_ALL: "C" }, { settings, configured: NONE })).toEqual({ PATH: "/bin" });
+  expect(
+    childEnvironment({ PATH: "/bin", HOME: "/root", LC_ALL: "C" }, { settings, configured: NONE }),
+  ).toEqual({ PATH: "/bin" });
 });
 
 test("childEnvironment() never passes a variable that nobody named, whatever it is called", () => {

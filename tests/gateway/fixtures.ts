@@ -1,0 +1,280 @@
+/**
+ * An upstream with tools of the test's choice, and the gateway or a whole proxy over such upstreams.
+ *
+ * Owns the wiring that `proxy.ts` does, once more by hand, so that a test reaches each feature; all of it runs in the
+ * process of the test and ends with `await using`. The upstream knows no SDK: what arrives there is what was sent.
+ */
+import { Catalog } from "../../src/catalog/catalog.ts";
+import { Intake } from "../../src/catalog/intake.ts";
+import { SearchIndex } from "../../src/catalog/search.ts";
+import type { JsonObject, Server, ToolDefinition } from "../../src/core/model.ts";
+import type { Settings } from "../../src/core/settings.ts";
+import { McpEndpoint } from "../../src/front/endpoint.ts";
+import { createMcpServer } from "../../src/front/mcp.ts";
+import { Access } from "../../src/gateway/access.ts";
+import { Caller } from "../../src/gateway/caller.ts";
+import { Finder } from "../../src/gateway/finder.ts";
+import { MetaTools } from "../../src/gateway/meta_tools.ts";
+import { ResultCache } from "../../src/gateway/result_cache.ts";
+import { createApp } from "../../src/http.ts";
+import { createLog } from "../../src/lib/log.ts";
+import { Proxy } from "../../src/proxy.ts";
+import { Store } from "../../src/state/store.ts";
+import { Upstreams } from "../../src/upstream/upstreams.ts";
+import { makeServer, makeSettings } from "../fixtures/upstreams.ts";
+import { tempDir, waitFor } from "../fixtures/wait.ts";
+
+/** The key of every gateway and proxy made here. */
+export const API_KEY = "test-key-0123456789-0123456789-xyz";
+
+/** A request an upstream got. */
+export interface UpstreamRequest {
+  readonly id?: string | number;
+  readonly method?: string;
+  readonly params?: JsonObject;
+}
+
+/** Options of {@link serveTools}. */
+export interface ToolUpstreamOptions {
+  /** @default answers with the name and the arguments as JSON text */
+  readonly call?: (name: string, args: JsonObject, request: UpstreamRequest) => unknown;
+  /** The handshake is answered when this settles. */
+  readonly held?: Promise<unknown>;
+}
+
+/** An upstream over HTTP in this process. */
+export interface ToolUpstream extends AsyncDisposable {
+  readonly url: string;
+  readonly requests: readonly UpstreamRequest[];
+  /** The arguments of each call that arrived. */
+  readonly calls: () => readonly JsonObject[];
+  readonly count: (method: string) => number;
+  /** A definition of a server at this upstream. */
+  readonly server: (parts?: Partial<Server>) => Server;
+}
+
+/** Serves tools; `call` may return a result, a promise of one, or a `Response`. */
+export function serveTools(
+  tools: readonly ToolDefinition[],
+  options: ToolUpstreamOptions = {},
+): ToolUpstream {
+  const requests: UpstreamRequest[] = [];
+  const server = Bun.serve({
+    port: 0,
+    hostname: "127.0.0.1",
+    idleTimeout: 0,
+    fetch: async (request) => {
+      if (request.method !== "POST") return new Response(null, { status: 405 });
+      const message = (await request.json()) as UpstreamRequest;
+      requests.push(message);
+      if (message.id === undefined) return new Response(null, { status: 202 });
+      const result = await resultOf(message, { tools, ...options });
+      if (result instanceof Response) return result;
+      if (result === undefined) {
+        return Response.json({
+          jsonrpc: "2.0",
+          id: message.id,
+          error: { code: -32601, message: "Method not found" },
+        });
+      }
+      return Response.json({ jsonrpc: "2.0", id: message.id, result });
+    },
+  });
+  const url = `http://127.0.0.1:${server.port}/mcp`;
+  const of = (method: string): UpstreamRequest[] => requests.filter((request) => request.method === method);
+  return {
+    url,
+    requests,
+    calls: () => of("tools/call").map(({ params }) => (params?.["arguments"] ?? {}) as JsonObject),
+    count: (method) => of(method).length,
+    server: (parts = {}) => makeServer({ name: "s", url, ...parts }),
+    [Symbol.asyncDispose]: () => server.stop(true),
+  };
+}
+
+async function resultOf(
+  message: UpstreamRequest,
+  options: ToolUpstreamOptions & { readonly tools: readonly ToolDefinition[] },
+): Promise<unknown> {
+  const { method, params } = message;
+  if (method === "initialize") {
+    await options.held;
+    const serverInfo = { name: "upstream of a test", version: "1" };
+    return { protocolVersion: "2025-11-25", capabilities: { tools: {} }, serverInfo };
+  }
+  if (method === "ping") return {};
+  if (method === "tools/list") return { tools: options.tools };
+  if (method !== "tools/call") return undefined;
+  const name = params?.["name"] as string;
+  const args = (params?.["arguments"] ?? {}) as JsonObject;
+  const result: unknown = await options.call?.(name, args, message);
+  return result ?? { content: [{ type: "text", text: JSON.stringify({ name, args }) }] };
+}
+
+/** The features of a gateway, wired; nothing is connected until `upstreams.start()` or a call. */
+export type Gateway = Awaited<ReturnType<typeof openGateway>>;
+
+/** Makes a gateway over a store of its own; `known` is what was learned of tools before this start. */
+export async function openGateway(
+  servers: readonly Server[],
+  options: {
+    readonly settings?: Partial<Settings>;
+    readonly known?: Readonly<Record<string, readonly ToolDefinition[]>>;
+  } = {},
+) {
+  const folder = tempDir();
+  const lines: string[] = [];
+  const log = createLog({ level: "debug", write: (line) => lines.push(line) });
+  const settings = makeSettings({ dataDir: folder.path, ...options.settings });
+  const store = Store.open({ dataDir: folder.path, log });
+  const catalog = new Catalog();
+  const index = new SearchIndex();
+  const intake = new Intake({ catalog, index, store, log });
+  for (const [server, tools] of Object.entries(options.known ?? {})) {
+    const rows = tools.map((tool) => ({
+      server,
+      name: tool.name,
+      definition: JSON.stringify(tool),
+      fingerprint: tool.name,
+    }));
+    store.rememberServer(server, { everConnected: true });
+    store.saveTools(server, rows);
+  }
+  store.flush();
+  await intake.restore(new Set(servers.map(({ name }) => name)));
+  const upstreams = new Upstreams({
+    servers,
+    settings,
+    store,
+    env: process.env,
+    log,
+    onTools: (server, definitions) => intake.take(server, definitions),
+    onState: ({ state, server }) => {
+      if (state === "ready") catalog.markFresh(server.name);
+      else catalog.markStale(server.name);
+    },
+  });
+  const finder = new Finder({ catalog, index, upstreams, settings });
+  const cache = new ResultCache({ limitChars: settings.toolResponseLimit });
+  const caller = new Caller({ finder, upstreams, settings, cache });
+  const metaTools = new MetaTools({ finder, caller, cache, settings });
+  const mcp = new McpEndpoint({ createServer: () => createMcpServer(metaTools), log });
+  const parts = {
+    settings,
+    store,
+    catalog,
+    index,
+    intake,
+    upstreams,
+    finder,
+    cache,
+    caller,
+    metaTools,
+    mcp,
+    log,
+    lines,
+  };
+  return {
+    ...parts,
+    /** All routes over this gateway, reached by `app.request()`. */
+    app: () =>
+      createApp({
+        ...parts,
+        access: new Access({ settings, apiKey: API_KEY }),
+        requireMcpAuth: settings.requireMcpAuth,
+        isReady: () => intake.isRestored,
+        configPath: "/etc/mcp_config.json",
+        listenAddress: () => "127.0.0.1:8080",
+        sessionCount: () => mcp.sessionCount,
+        startedAt: Date.now(),
+      }),
+    [Symbol.asyncDispose]: async () => {
+      await mcp.close();
+      await upstreams.close();
+      await store.close();
+      folder[Symbol.dispose]();
+    },
+  };
+}
+
+/** Starts the upstreams of a gateway and waits until each had its first attempt. */
+export async function settle(gateway: Gateway): Promise<void> {
+  gateway.upstreams.start();
+  await waitFor("every server had its first attempt", () => gateway.upstreams.isSettled);
+}
+
+/** What a meta tool answered, its JSON read. */
+export interface MetaAnswer {
+  readonly isError: boolean;
+  readonly text: string;
+  /** Undefined when the text is no JSON. */
+  readonly json: Record<string, unknown>;
+  readonly result: JsonObject;
+}
+
+/** Calls a meta tool and reads its answer. */
+export async function ask(gateway: Gateway, name: string, args: unknown): Promise<MetaAnswer> {
+  const result = await gateway.metaTools.call(name, args as JsonObject);
+  const [block] = result["content"] as readonly { readonly text?: string }[];
+  const text = block?.text ?? "";
+  return { isError: result["isError"] === true, text, json: parse(text), result };
+}
+
+function parse(text: string): Record<string, unknown> {
+  try {
+    return JSON.parse(text) as Record<string, unknown>;
+  } catch {
+    return {};
+  }
+}
+
+/** A whole proxy in this process. */
+export interface OpenProxy extends AsyncDisposable {
+  readonly proxy: Proxy;
+  readonly url: string;
+  readonly dataDir: string;
+  readonly lines: string[];
+  /** Asks the API with the key. */
+  readonly get: (
+    path: string,
+  ) => Promise<{ readonly status: number; readonly text: string; readonly data: unknown }>;
+}
+
+/** Opens a proxy on a free port and waits until every server had its first attempt. */
+export async function openProxy(
+  servers: readonly Server[],
+  settings: Partial<Settings> = {},
+): Promise<OpenProxy> {
+  const folder = tempDir();
+  const lines: string[] = [];
+  const log = createLog({ level: "debug", write: (line) => lines.push(line) });
+  const config = {
+    path: `${folder.path}/mcp_config.json`,
+    settings: makeSettings({ dataDir: folder.path, apiKey: API_KEY, ...settings }),
+    servers,
+    faults: servers.flatMap(({ faults }) => faults),
+    findings: [],
+  };
+  const proxy = await Proxy.open({ config, env: process.env, log });
+  const get: OpenProxy["get"] = async (path) => {
+    const response = await fetch(`${proxy.url}${path}`, { headers: { "x-api-key": API_KEY } });
+    const text = await response.text();
+    return { status: response.status, text, data: parse(text)["data"] };
+  };
+  await waitFor(
+    "every server had its first attempt",
+    async () => (await get("/startupz")).status === 200,
+    15_000,
+  );
+  return {
+    proxy,
+    url: proxy.url,
+    dataDir: folder.path,
+    lines,
+    get,
+    [Symbol.asyncDispose]: async () => {
+      await proxy.close();
+      folder[Symbol.dispose]();
+    },
+  };
+}

@@ -26,6 +26,7 @@ Usage: mcpproxy COMMAND [FLAGS]
   tools list            all known tools
   tools search WORDS    find tools by what they do
   tools call ID JSON    call a tool, as in: tools call files:read_file '{"path": "a.txt"}'
+  mock                  mock servers to try it on (--servers N or --profile FILE, --write-config FILE)
   config check [FILE]   every fault of a configuration file, with its place
   config schema         the JSON Schema of the configuration file
 
@@ -90,6 +91,7 @@ async function run(argv: readonly string[]): Promise<number> {
   }
   if (verb === "status") return (await import("./cli/status.ts")).runStatus(args, io);
   if (verb === "tools") return (await import("./cli/tools.ts")).runTools(args, io);
+  if (verb === "mock") return (await import("./cli/mock.ts")).runMock(args, serveIo);
   if (verb === "config") return (await import("./cli/config.ts")).runConfig(args, io);
   io.stderr(
     `${verb === undefined ? "Name a command" : `Cannot run '${verb}': no such command`}\nSee 'mcpproxy --help'\n`,

@@ -8,7 +8,9 @@
 import { Catalog } from "./catalog/catalog.ts";
 import { Intake } from "./catalog/intake.ts";
 import { SearchIndex } from "./catalog/search.ts";
-import { ProxyError } from "./core/errors.ts";
+import { messageOf, ProxyError } from "./core/errors.ts";
+import { EventBus } from "./core/events.ts";
+import type { ProxyEvent } from "./core/events.ts";
 import type { Config } from "./core/settings.ts";
 import { VERSION } from "./core/version.ts";
 import { McpEndpoint } from "./front/endpoint.ts";
@@ -20,13 +22,16 @@ import { MetaTools } from "./gateway/meta_tools.ts";
 import { ResultCache } from "./gateway/result_cache.ts";
 import { createApp, listen } from "./http.ts";
 import type { Listener } from "./http.ts";
+import { Guard } from "./lib/guard.ts";
 import type { Log } from "./lib/log.ts";
 import { openApiKey } from "./state/api_key.ts";
+import { Children } from "./state/children.ts";
 import { removeDaemonNote, writeDaemonNote } from "./state/daemon.ts";
 import type { Environment } from "./state/secrets.ts";
 import { Store } from "./state/store.ts";
+import { ServerLogs } from "./upstream/server_log.ts";
+import type { ProcessCare } from "./upstream/transport.ts";
 import { Upstreams } from "./upstream/upstreams.ts";
-import type { Connection } from "./upstream/connection.ts";
 
 /** How long calls in flight may take to end when the proxy stops. */
 const DRAIN_MS = 5_000;
@@ -74,6 +79,8 @@ export class Proxy implements AsyncDisposable {
     } catch (error) {
       await parts.upstreams.close();
       await parts.mcp.close();
+      await parts.children.close();
+      await parts.serverLogs.close();
       await store.close();
       throw error;
     }
@@ -111,19 +118,26 @@ export class Proxy implements AsyncDisposable {
       startedAt: new Date(startedAt).toISOString(),
     });
     log.info("Listening", { url: this.url, data_dir: dataDir, version: VERSION });
+    const swept = parts.children.sweep().catch((error: unknown) => {
+      log.error("Cannot end what an earlier run left", { cause: messageOf(error) });
+    });
     await parts.intake.restore(new Set(config.servers.map((server) => server.name)));
     log.info("Known tools are searchable", { tools: parts.catalog.size, after_ms: Date.now() - startedAt });
+    // A server of the earlier run may still hold what its successor needs.
+    await swept;
     parts.upstreams.start();
   }
 
   async #close(): Promise<void> {
-    const { caller, mcp, upstreams, store } = this.#parts;
+    const { caller, mcp, upstreams, children, serverLogs, store } = this.#parts;
     await caller.drain(DRAIN_MS);
     // The results are there; in this turn they are handed to the streams that `close` ends.
     await Bun.sleep(0);
     await mcp.close();
     await this.listener.close();
     await upstreams.close();
+    await children.close();
+    await serverLogs.close();
     await store.close();
     removeDaemonNote(this.#options.config.settings.dataDir);
   }
@@ -141,20 +155,70 @@ function assemble(options: ProxyOptions, store: Store) {
   const catalog = new Catalog();
   const index = new SearchIndex();
   const intake = new Intake({ catalog, index, store, log });
-  const onState = (connection: Connection): void => {
-    const { name } = connection.server;
-    log.debug("A connection moved", { server: name, state: connection.state });
-    if (connection.state === "ready") catalog.markFresh(name);
-    else catalog.markStale(name);
-  };
-  const onTools = (server: string, definitions: readonly unknown[]): void => intake.take(server, definitions);
-  const upstreams = new Upstreams({ servers, settings, store, env, log, onTools, onState });
+  const bus = new EventBus({
+    onListenerError: (error) => log.error("A listener failed", { cause: messageOf(error) }),
+  });
+  bus.subscribe((event) => noteMove(event, { catalog, intake, log }));
+  const { children, serverLogs, care } = makeCare(options, store);
+  const upstreams = new Upstreams({
+    servers,
+    settings,
+    store,
+    bus,
+    context: { env, environment: settings.environment, care },
+    log,
+    onTools: (server, definitions) => intake.take(server, definitions),
+  });
   const finder = new Finder({ catalog, index, upstreams, settings });
   const cache = new ResultCache({ limitChars: settings.toolResponseLimit });
   const caller = new Caller({ finder, upstreams, settings, cache });
   const metaTools = new MetaTools({ finder, caller, cache, settings });
   const mcp = new McpEndpoint({ createServer: () => createMcpServer(metaTools), log });
-  return { store, catalog, intake, upstreams, finder, caller, metaTools, mcp };
+  return { store, children, serverLogs, bus, catalog, intake, upstreams, finder, caller, metaTools, mcp };
+}
+
+/** What is done for every process of a server. */
+function makeCare({ config: { settings }, log }: ProxyOptions, store: Store) {
+  const onLoss = (reason: string): void =>
+    log.warn("Children are not guarded against a kill of the proxy", { reason });
+  const guard = new Guard({ label: settings.dataDir, onLoss });
+  const children = new Children({ store, guard, log });
+  const serverLogs = new ServerLogs(settings.logging, log);
+  const { stopGraceMs, termGraceMs } = settings.supervision;
+  const care: ProcessCare = {
+    registry: children,
+    grace: { stopGraceMs, termGraceMs },
+    logOf: (server) => serverLogs.logOf(server),
+  };
+  return { children, serverLogs, care };
+}
+
+/** What a move of a server means for its tools and the log. */
+function noteMove(
+  event: ProxyEvent,
+  { catalog, intake, log }: { readonly catalog: Catalog; readonly intake: Intake; readonly log: Log },
+): void {
+  const { server } = event;
+  if (event.type === "server_state_changed" && server !== undefined) {
+    const { before, after, reason } = event.data;
+    log.debug("A server moved", {
+      server,
+      mode: after.mode,
+      from: before.connection,
+      to: after.connection,
+      reason,
+    });
+    if (after.connection === "ready") catalog.markFresh(server);
+    else catalog.markStale(server);
+  } else if (event.type === "server_auto_disabled") {
+    log.warn("A server was auto-disabled", { server, reason: event.data.reason });
+  } else if (event.type === "server_recovered") {
+    log.info("A server is back", { server, mode: event.data.mode });
+  } else if (event.type === "server_removed" && server !== undefined) {
+    intake.forget(server);
+  } else if (event.type === "auto_disable_suspended" || event.type === "proxy_state_changed") {
+    log.info(event.type.replaceAll("_", " "), { ...event.data });
+  }
 }
 
 function startListening(

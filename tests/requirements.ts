@@ -122,6 +122,10 @@ export const REQUIREMENTS = {
     promise: "Names with spaces, dots, umlauts and __proto__ round-trip or are refused at one place",
     source: "PROMISES Closed by construction",
   },
+  "GUARD-NO-ORPHANS": {
+    promise: "After kill -9 of the proxy no process of any child is left within 5 s, also without a restart",
+    source: "PROMISES P4",
+  },
   "HTTP-BIND": {
     promise: "The proxy listens on loopback by default and refuses another interface without authentication",
     source: "PROMISES T02",
@@ -142,6 +146,11 @@ export const REQUIREMENTS = {
   "KEY-0600": {
     promise: "The API key is made on first start, kept in the data dir with mode 0600, and never logged",
     source: "SPEC §1",
+  },
+  "LOG-ROTATED": {
+    promise:
+      "What a server writes to stderr is in a log of its own, opened lazily, rotated and 0600, and a quiet one holds no handle",
+    source: "SPEC §3",
   },
   "MCP-BOTH-ERAS": {
     promise: "Legacy clients with sessions and modern clients without get the same tools and results at /mcp",
@@ -168,6 +177,16 @@ export const REQUIREMENTS = {
       "159 HTTP upstreams are ready and searchable within the bound of NUMBERS beside a bare loop in the same run",
     source: "NUMBERS Production scale",
   },
+  "SCHEDULE-NO-BARRIER": {
+    promise:
+      "A hanging server costs the others at most start_patience ÷ places, and nothing waits for the slowest",
+    source: "SPEC §3",
+  },
+  "SCHEDULE-PLACES": {
+    promise:
+      "Never more attempts start, or wait in silence, than there are places and room, in the documented order",
+    source: "SPEC §3",
+  },
   "SEARCH-FILTER-BEFORE-RANK": {
     promise: "Filters apply before ranking, so that limit is filled when enough tools match",
     source: "SPEC §6",
@@ -193,6 +212,11 @@ export const REQUIREMENTS = {
     promise: "Configured secrets appear in no log line, error, API answer or tool result of the proxy",
     source: "PROMISES T17",
   },
+  "SIMULATION-INVARIANTS": {
+    promise:
+      "Under seeded faults, verbs and calls every rule of supervision holds, and a healed world is ready in bounded time",
+    source: "PROMISES T29",
+  },
   "START-NEVER-WAITS": {
     promise:
       "The proxy listens and serves known tools before it connects, and hanging upstreams delay no other",
@@ -210,6 +234,10 @@ export const REQUIREMENTS = {
     promise: "After stopping the proxy no child and no grandchild of it is left, stubborn ones included",
     source: "PROMISES P4",
   },
+  "STOP-BOUNDED": {
+    promise: "300 children that ignore EOF and TERM are ended within 6 s",
+    source: "PROMISES Upstream faults",
+  },
   "STORE-CORRUPT-SET-ASIDE": {
     promise: "A corrupt database is set aside and reported, and neither it nor a locked one is ever deleted",
     source: "SPEC §9",
@@ -222,6 +250,79 @@ export const REQUIREMENTS = {
     promise:
       "A second process on the same data dir is refused with a clear message, also after a kill -9 of the first",
     source: "SPEC §9",
+  },
+  "SUPERVISE-AUTO-DISABLE": {
+    promise:
+      "A server is auto-disabled at its threshold of failures in a row, flapping included, over a restart, and its tools are not returned",
+    source: "SPEC §3",
+  },
+  "SUPERVISE-CALL-RULES": {
+    promise:
+      "A call joins the attempt under way, makes one at once in backoff, and fails at once where trying cannot help",
+    source: "SPEC §3",
+  },
+  "SUPERVISE-CALLS-IN-FLIGHT": {
+    promise: "Calls in flight may finish for 5 s when a server is switched off, and are cut by quarantine",
+    source: "SPEC §3",
+  },
+  "SUPERVISE-CASCADE": {
+    promise: "While most servers fail at once nothing is counted, the proxy is degraded, and all come back",
+    source: "SPEC §3",
+  },
+  "SUPERVISE-FAULT-TABLE": {
+    promise: "Each fault of an upstream costs that call or that line only, in time and in bounded memory",
+    source: "PROMISES Upstream faults",
+  },
+  "SUPERVISE-HALF-OPEN": {
+    promise: "An auto-disabled server comes back by a probe of its own, unless auto_recover is off",
+    source: "SPEC §3",
+  },
+  "SUPERVISE-HEALTH": {
+    promise: "Three missed probes mean lost, one answer means well, and no probe touches a call",
+    source: "SPEC §3",
+  },
+  "SUPERVISE-LAZY": {
+    promise:
+      "Lazy servers with known tools start nothing, the others are visited one at a time, and idle ones sleep",
+    source: "SPEC §3",
+  },
+  "SUPERVISE-LAZY-SINGLE-FLIGHT": {
+    promise: "A call wakes exactly one sleeping server, and ten calls at once start it once",
+    source: "SPEC §3",
+  },
+  "SUPERVISE-ONE-OWNER": {
+    promise: "A server has one link at most, and a link that was given up moves it no more",
+    source: "SPEC §3",
+  },
+  "SUPERVISE-OPERATOR": {
+    promise: "disconnect holds until connect, restart, a mode change or a proxy restart",
+    source: "SPEC §3",
+  },
+  "SUPERVISE-PROXY-STATE": {
+    promise: "The proxy is starting until each wanted server had its first attempt, then running",
+    source: "SPEC §3",
+  },
+  "SUPERVISE-RATE-LIMITED": {
+    promise: "Retry-After is honoured, by calls too, and never counts as a failure",
+    source: "SPEC §3",
+  },
+  "SUPERVISE-RESTART-BUDGET": {
+    promise: "A server is started at most five times in 60 s",
+    source: "SPEC §3",
+  },
+  "SUPERVISE-TOOLS-REREAD": {
+    promise:
+      "Tools are read again on list_changed and on the discovery interval while the server stays ready",
+    source: "SPEC §3",
+  },
+  "SWEEP-AT-START": {
+    promise:
+      "A start ends what a killed run left within 2 s, and leaves a process alone that is not surely ours",
+    source: "PROMISES T20",
+  },
+  "TRANSITION-CELLS": {
+    promise: "Every cell of startup mode × connection state × event has its one answer",
+    source: "SPEC §3",
   },
   "UPSTREAM-ERA-REMEMBERED": {
     promise: "The era of an upstream is negotiated once and remembered over a restart",

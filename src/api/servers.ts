@@ -12,8 +12,7 @@ import type { Category } from "../core/model.ts";
 import { redactUrl } from "../lib/redact.ts";
 import type { Finder } from "../gateway/finder.ts";
 import type { Catalog } from "../catalog/catalog.ts";
-import type { Connection } from "../upstream/connection.ts";
-import type { Upstreams } from "../upstream/upstreams.ts";
+import type { Upstream, Upstreams } from "../upstream/upstreams.ts";
 import { answer, queryNumber } from "./envelope.ts";
 import type { ApiEnv } from "./envelope.ts";
 import { toolView } from "./tools.ts";
@@ -34,7 +33,7 @@ export function serverRoutes(deps: ServersDeps): Hono<ApiEnv> {
     const limit = queryNumber(context, "limit", { min: 1, max: MAX_PAGE });
     const from = queryNumber(context, "cursor", { min: 0, max: Number.MAX_SAFE_INTEGER }) ?? 0;
     const category = context.req.query("category");
-    const all = deps.upstreams.list().map((connection) => serverView(connection, deps));
+    const all = deps.upstreams.list().map((upstream) => serverView(upstream, deps));
     const wanted = category === undefined ? all : all.filter((server) => server.category === category);
     const page = wanted.slice(from, limit === undefined ? undefined : from + limit);
     const next = from + page.length;
@@ -45,8 +44,7 @@ export function serverRoutes(deps: ServersDeps): Hono<ApiEnv> {
     });
   });
   routes.get("/:name/tools", (context) => {
-    const connection = known(deps, context.req.param("name"));
-    const { name } = connection.server;
+    const { name } = known(deps, context.req.param("name")).server;
     const tools = deps.catalog.list({ server: name }).map((tool) => toolView(tool, deps.finder));
     return answer(context, { server_name: name, tools, count: tools.length });
   });
@@ -56,9 +54,9 @@ export function serverRoutes(deps: ServersDeps): Hono<ApiEnv> {
   return routes;
 }
 
-function known(deps: ServersDeps, name: string): Connection {
-  const connection = deps.upstreams.find(name);
-  if (connection !== undefined) return connection;
+function known(deps: ServersDeps, name: string): Upstream {
+  const upstream = deps.upstreams.find(name);
+  if (upstream !== undefined) return upstream;
   throw new ProxyError("SERVER_UNKNOWN", `Cannot find a server named '${name}'`, {
     hint: "List the servers with 'mcpproxy status'",
   });
@@ -67,51 +65,53 @@ function known(deps: ServersDeps, name: string): Connection {
 /** A server as every list shows it. */
 export type ServerView = ReturnType<typeof serverView>;
 
-/** Shows a server with its connection. */
-export function serverView(connection: Connection, deps: Pick<ServersDeps, "upstreams" | "catalog">) {
-  const { server, state, failure } = connection;
-  const category = deps.upstreams.category(connection);
+/** Shows a server as it stands. */
+export function serverView(upstream: Upstream, deps: Pick<ServersDeps, "catalog">) {
+  const { server, mode, connection, category, status } = upstream;
+  const { failure, attempts, nextAttemptAt } = status;
   const [fault] = server.faults;
-  const reason = fault?.message ?? failure?.message;
+  const reason = fault?.message ?? status.autoDisabled?.reason ?? failure?.message;
   return {
     name: server.name,
     ...(server.description === "" ? {} : { description: server.description }),
     protocol: server.protocol,
     ...(server.url === undefined ? {} : { url: redactUrl(server.url) }),
     ...(server.command === undefined ? {} : { command: server.command }),
-    enabled: server.startupMode === "active" || server.startupMode === "lazy_loading",
-    quarantined: server.startupMode === "quarantined",
-    connected: state === "ready",
-    connecting: state === "connecting" || state === "authenticating" || state === "discovering",
-    status: state,
+    enabled: mode === "active" || mode === "lazy_loading",
+    quarantined: mode === "quarantined",
+    connected: connection === "ready",
+    connecting:
+      connection === "connecting" || connection === "authenticating" || connection === "discovering",
+    status: connection,
     last_error: reason ?? "",
-    reconnect_count: Math.max(0, connection.attempts - 1),
+    reconnect_count: Math.max(0, attempts - 1),
     tool_count: deps.catalog.count(server.name),
     created: server.created ?? "",
     updated: server.updated ?? "",
-    health: healthOf(connection, category),
-    startup_mode: server.startupMode,
-    connection_state: state,
+    health: healthOf(upstream),
+    startup_mode: mode,
+    connection_state: connection,
     category,
     groups: server.groups,
-    attempt: connection.attempts,
-    since: new Date(connection.since).toISOString(),
+    attempt: attempts,
+    since: new Date(status.since).toISOString(),
+    ...(nextAttemptAt === undefined ? {} : { next_attempt_at: new Date(nextAttemptAt).toISOString() }),
     ...(reason === undefined ? {} : { reason }),
     ...(failure === undefined ? {} : { failure_class: failure.class, stderr: failure.stderr }),
   };
 }
 
 /** What the Go proxy's tray and page read at a glance. */
-function healthOf(connection: Connection, category: Category) {
-  const { server, failure } = connection;
+function healthOf({ server, mode, category, status }: Upstream) {
+  const { failure } = status;
   const [fault] = server.faults;
-  const admin = server.startupMode === "quarantined" ? "quarantined" : "disabled";
+  const admin = mode === "quarantined" ? "quarantined" : "disabled";
   if (category === "quarantined" || category === "disabled" || category === "auto_disabled") {
     return {
       level: "healthy",
       admin_state: admin,
       summary: category,
-      detail: "",
+      detail: failure?.hint ?? "",
       action: actionOf(category),
     };
   }

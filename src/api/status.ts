@@ -27,11 +27,10 @@ export interface StatusDeps extends ServersDeps {
 export function statusRoutes(deps: StatusDeps): Hono<ApiEnv> {
   const routes = new Hono<ApiEnv>();
   routes.get("/status", (context) => {
-    const servers = deps.upstreams.list().map((connection) => serverView(connection, deps));
-    const state = deps.upstreams.isSettled ? "running" : "starting";
+    const servers = deps.upstreams.list().map((upstream) => serverView(upstream, deps));
     return answer(context, {
       running: true,
-      state,
+      state: deps.upstreams.state,
       version: VERSION,
       pid: process.pid,
       listen_addr: deps.listenAddress(),

@@ -71,4 +71,11 @@ export class Intake {
       rows.map(({ name, text, fingerprint }) => ({ server, name, definition: text, fingerprint })),
     );
   }
+
+  /** Forgets a server's tools everywhere. */
+  forget(server: string): void {
+    const { catalog, index, store } = this.#deps;
+    index.update({ removed: catalog.remove(server) });
+    store.forgetServer(server);
+  }
 }

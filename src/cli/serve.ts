@@ -5,15 +5,18 @@
  * logs go to stderr only; the first INT or TERM stops calmly, the second at once; with `--stdio` the end
  * of stdin is the end. Detaching itself into the background was rejected: service managers do it better.
  */
+import { join } from "node:path";
+
 import { ERRORS, messageOf, ProxyError } from "../core/errors.ts";
 import { bridgeStdio, serveOwnStdio } from "../front/stdio.ts";
 import { createLog } from "../lib/log.ts";
 import type { Log } from "../lib/log.ts";
+import { LogFile } from "../lib/log_file.ts";
 import { Proxy } from "../proxy.ts";
 import { openApiKey } from "../state/api_key.ts";
 import { faultsOf, formatFaults, loadConfig } from "../state/config.ts";
 import { readDaemonNote } from "../state/daemon.ts";
-import type { Config } from "../core/settings.ts";
+import type { Config, LoggingSettings } from "../core/settings.ts";
 import { readCommand, textFlag } from "./command.ts";
 import type { CommandIo } from "./command.ts";
 
@@ -48,9 +51,25 @@ export async function runServe(args: readonly string[], io: ServeIo): Promise<nu
   };
   const config = await loadReported({ path: flags.config, env, cwd, home, overrides }, io);
   if (config === undefined) return ERRORS.CONFIG_INVALID.exit;
-  const log = createLog({ level: config.settings.logLevel, write: io.stderr });
+  await using file = openLogFile(config.settings.logging, io);
+  const { enableConsole } = config.settings.logging;
+  const write = (line: string): void => {
+    if (enableConsole) io.stderr(line);
+    file?.write(line);
+  };
+  const log = createLog({ level: config.settings.logLevel, write });
   reportConfig(config, log);
-  return values["stdio"] === true ? serveStdio(config, { io, log }) : serveHttp(config, { io, log });
+  return values["stdio"] === true
+    ? await serveStdio(config, { io, log })
+    : await serveHttp(config, { io, log });
+}
+
+/** The proxy's own log, beside those of its servers. */
+function openLogFile(settings: LoggingSettings, io: CommandIo): LogFile | undefined {
+  if (!settings.enableFile) return undefined;
+  const path = join(settings.logDir, "main.log");
+  const onError = (error: unknown): void => io.stderr(`Cannot write '${path}': ${messageOf(error)}\n`);
+  return new LogFile({ ...settings, path, onError });
 }
 
 interface Serving {

@@ -86,6 +86,12 @@ export interface Server {
   readonly startupMode: StartupMode;
   readonly connectionTimeoutMs?: number;
   readonly callTimeoutMs?: number;
+  /** Instead of the global value; negative: never. */
+  readonly autoDisableThreshold?: number;
+  /** Whether it is tried again by itself once auto-disabled. */
+  readonly autoRecover: boolean;
+  readonly healthCheckIntervalMs?: number;
+  readonly toolDiscoveryIntervalMs?: number;
   /** Only these tools are offered; absent means all. */
   readonly enabledTools?: readonly string[];
   /** These tools are never offered. */

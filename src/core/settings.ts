@@ -26,6 +26,44 @@ export interface EnvironmentSettings {
   readonly enhancePath: boolean;
 }
 
+/** How connections are started, retried and stopped; times in milliseconds. */
+export interface SupervisionSettings {
+  /** The first deadline of a server that connected before; doubled after each time-out. */
+  readonly firstDeadlineMs: number;
+  /** The one deadline of a server that never connected. */
+  readonly firstRunTimeoutMs: number;
+  /** Silence after which an attempt gives its place back. */
+  readonly startPatience: { readonly stdioMs: number; readonly httpMs: number };
+  readonly backoffBaseMs: number;
+  readonly backoffCapMs: number;
+  /** The wait before an auto-disabled server is probed. */
+  readonly recoverAfterMs: number;
+  /** Failures within this window may be one event, and then do not count. */
+  readonly cascadeWindowMs: number;
+  /** Attempts of one server within a minute. */
+  readonly restartBudget: number;
+  /** For a process to leave by itself once its stdin is closed. */
+  readonly stopGraceMs: number;
+  /** For a process to leave after TERM. */
+  readonly termGraceMs: number;
+}
+
+/** What is logged where. */
+export interface LoggingSettings {
+  readonly level: LogLevel;
+  readonly enableFile: boolean;
+  readonly enableConsole: boolean;
+  /** Absolute path of the folder. */
+  readonly logDir: string;
+  readonly maxSizeBytes: number;
+  /** Rotated files of each log; 0 keeps none. */
+  readonly maxBackups: number;
+  /** 0: for ever. */
+  readonly maxAgeDays: number;
+  readonly compress: boolean;
+  readonly jsonFormat: boolean;
+}
+
 /** A named set of servers as the file has it. */
 export interface GroupDefinition {
   readonly id: number;
@@ -50,13 +88,24 @@ export interface Settings {
   readonly callToolTimeoutMs: number;
   readonly connectionTimeoutMs: number;
   readonly maxConcurrentConnections: number;
+  readonly maxWaitingConnections: number;
   readonly enableLazyLoading: boolean;
+  /** 0: never. */
+  readonly idleDisconnectMs: number;
+  /** Failures in a row; 0: never. */
+  readonly autoDisableThreshold: number;
+  /** 0: none. */
+  readonly healthCheckIntervalMs: number;
+  /** 0: none. */
+  readonly toolDiscoveryIntervalMs: number;
+  readonly supervision: SupervisionSettings;
   readonly unannotatedTools: "read" | "write";
   readonly readOnlyMode: boolean;
   readonly legacyTools: boolean;
   readonly routingMode: "retrieve_tools" | "direct";
   readonly environment: EnvironmentSettings;
   readonly logLevel: LogLevel;
+  readonly logging: LoggingSettings;
   readonly groups: readonly GroupDefinition[];
 }
 

@@ -103,9 +103,8 @@ export class Finder {
 
   /** How the tool's server stands, and whether the tool was last seen before this start. */
   standing(tool: KnownTool): { readonly serverState: string; readonly isStale: boolean } {
-    const connection = this.#deps.upstreams.find(tool.server);
     return {
-      serverState: connection ? this.#deps.upstreams.category(connection) : "disconnected",
+      serverState: this.#deps.upstreams.find(tool.server)?.category ?? "disconnected",
       isStale: this.#deps.catalog.isStale(tool.server),
     };
   }
@@ -140,7 +139,7 @@ export class Finder {
   }
 
   #missing(id: string, server: string): never {
-    const failure = this.#deps.upstreams.find(server)?.failure;
+    const failure = this.#deps.upstreams.find(server)?.status.failure;
     const isUnread = this.isUnread(server);
     let why = `'${server}' has no tool of this name`;
     if (isUnread) why = failure?.message ?? `the tools of '${server}' were not read yet`;
@@ -165,10 +164,10 @@ export class Finder {
     const { server: wanted, group } = options;
     const names = group === undefined ? undefined : this.#groupNames(group);
     const open = new Map<string, Server>();
-    for (const { server } of this.#deps.upstreams.list()) {
+    for (const { server, mode } of this.#deps.upstreams.list()) {
       if (wanted !== undefined && server.name !== wanted) continue;
       if (names !== undefined && !server.groups.some((name) => names.has(name))) continue;
-      const isOn = server.startupMode === "active" || server.startupMode === "lazy_loading";
+      const isOn = mode === "active" || mode === "lazy_loading";
       if (isOn && server.faults.length === 0) open.set(server.name, server);
     }
     return open;

@@ -6,14 +6,18 @@
  * was not written to a child that stopped reading is bounded. `node:child_process` was rejected: it has
  * no way to wait for a group, and `Bun.spawn` starts faster.
  */
-import { readdirSync, readFileSync } from "node:fs";
+import { signalGroup, standingOf } from "./process_group.ts";
 
 /** How long a child may take to leave by itself once its stdin is closed. */
 const STOP_GRACE_MS = 2_000;
 /** How long it may take after TERM. */
 const TERM_GRACE_MS = 3_000;
-/** How often the group is looked at while it is being ended. */
+/** How long the system may take to end it after KILL. */
+const KILL_GRACE_MS = 3_000;
+/** How often the group is looked at while it is being ended: at first, and once it takes its time. */
 const POLL_MS = 20;
+const SLOW_POLL_MS = 50;
+const SLOW_AFTER_MS = 400;
 /** Looks that must agree: a process that forks and leaves during one look is seen in none of its places. */
 const DEAD_LOOKS = 2;
 /** Bytes that may wait for a child that does not read its stdin. */
@@ -25,6 +29,16 @@ export interface ExitStatus {
   readonly signal: string | null;
 }
 
+/** Who is told of each group that runs, so that somebody can end it when this process no longer can. */
+export interface ChildRegistry {
+  /** Laid over the environment of every child, so that it can be known again. */
+  readonly marker: Readonly<Record<string, string>>;
+  /** Called right after the start; a child's process id is its group's as well. */
+  added(child: { readonly pid: number; readonly name: string }): void;
+  /** Called once nothing of the group is left. */
+  removed(pid: number): void;
+}
+
 /** Options of {@link Child.spawn}. */
 export interface ChildOptions {
   readonly command: string;
@@ -34,6 +48,9 @@ export interface ChildOptions {
   readonly env: Readonly<Record<string, string>>;
   readonly onStdout: (chunk: Uint8Array) => void;
   readonly onStderr: (chunk: Uint8Array) => void;
+  readonly registry?: ChildRegistry | undefined;
+  /** What the registry knows it by. @default the command */
+  readonly name?: string | undefined;
 }
 
 /** Options of {@link Child.stop}. */
@@ -51,12 +68,16 @@ export class Child {
   readonly pid: number;
   readonly #process: Bun.Subprocess<"pipe", "pipe", "pipe">;
   readonly #startedAt = performance.now();
+  readonly #registry: ChildRegistry | undefined;
   #unreadBytes = 0;
   #stopping: Promise<void> | undefined;
 
   private constructor(process: Bun.Subprocess<"pipe", "pipe", "pipe">, options: ChildOptions) {
     this.#process = process;
     this.pid = process.pid;
+    this.#registry = options.registry;
+    // Before anything else: whoever kills this process now must not leave the child behind.
+    this.#registry?.added({ pid: this.pid, name: options.name ?? options.command });
     const outputs = Promise.all([
       drain(process.stdout, options.onStdout),
       drain(process.stderr, options.onStderr),
@@ -68,7 +89,7 @@ export class Child {
   static spawn(options: ChildOptions): Child {
     const child = Bun.spawn([options.command, ...options.args], {
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
-      env: { ...options.env },
+      env: { ...options.env, ...options.registry?.marker },
       stdin: "pipe",
       stdout: "pipe",
       stderr: "pipe",
@@ -101,11 +122,17 @@ export class Child {
   async #end(options: StopOptions): Promise<void> {
     const { stopGraceMs = STOP_GRACE_MS, termGraceMs = TERM_GRACE_MS } = options;
     this.#closeStdin();
-    if (await this.#isGone(stopGraceMs)) return;
-    signalGroup(this.pid, "SIGTERM");
-    if (await this.#isGone(termGraceMs)) return;
-    signalGroup(this.pid, "SIGKILL");
-    await this.#isGone(termGraceMs);
+    let isGone = await this.#isGone(stopGraceMs);
+    if (!isGone) {
+      signalGroup(this.pid, "SIGTERM");
+      isGone = await this.#isGone(termGraceMs);
+    }
+    if (!isGone) {
+      signalGroup(this.pid, "SIGKILL");
+      isGone = await this.#isGone(KILL_GRACE_MS);
+    }
+    // What not even KILL ends (a process in the kernel) stays registered.
+    if (isGone) this.#registry?.removed(this.pid);
   }
 
   /** Nobody waits for it: a child that does not read keeps what was written, and the end of it, in the pipe. */
@@ -119,14 +146,19 @@ export class Child {
   }
 
   async #isGone(withinMs: number): Promise<boolean> {
-    const deadline = performance.now() + withinMs;
-    let misses = 0;
+    const beganAt = performance.now();
+    let deadLooks = 0;
+    let lastLookAt = -1;
     for (;;) {
-      const state = groupState(this.pid, this.#startedAt);
-      misses = state === "dead" ? misses + 1 : 0;
-      if (state === "none" || misses >= DEAD_LOOKS) return true;
-      if (performance.now() >= deadline && misses === 0) return false;
-      await Bun.sleep(POLL_MS);
+      const { state, seenAt } = standingOf(this.pid, this.#startedAt);
+      if (state === "none") return true;
+      if (state === "alive") deadLooks = 0;
+      else if (seenAt !== lastLookAt) deadLooks += 1;
+      lastLookAt = seenAt;
+      if (deadLooks >= DEAD_LOOKS) return true;
+      const passedMs = performance.now() - beganAt;
+      if (passedMs >= withinMs && deadLooks === 0) return false;
+      await Bun.sleep(passedMs < SLOW_AFTER_MS ? POLL_MS : SLOW_POLL_MS);
     }
   }
 
@@ -152,45 +184,5 @@ async function drain(
     }
   } catch {
     // A pipe that breaks while it is read is an end like any other.
-  }
-}
-
-/** `none`: no process has the group; `dead`: only zombies, which still answer signal 0, were seen in it. */
-function groupState(pgid: number, startedAt: number): "alive" | "dead" | "none" {
-  try {
-    process.kill(-pgid, 0);
-  } catch {
-    return "none";
-  }
-  return process.platform !== "linux" || liveGroups(startedAt).has(pgid) ? "alive" : "dead";
-}
-
-let snapshot = { takenAt: -Infinity, groups: new Set<number>() };
-
-/** The groups with a running member, seen after `since`; one look serves all who end groups at the same time. */
-function liveGroups(since: number): ReadonlySet<number> {
-  if (snapshot.takenAt > since && performance.now() - snapshot.takenAt < POLL_MS / 2) return snapshot.groups;
-  const takenAt = performance.now();
-  const groups = new Set<number>();
-  for (const entry of readdirSync("/proc")) {
-    if (!/^\d+$/.test(entry)) continue;
-    try {
-      // Fields after the command, which stands in parentheses and may hold any character.
-      const stat = readFileSync(`/proc/${entry}/stat`, "latin1");
-      const [state, , group] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-      if (state !== "Z" && state !== "X") groups.add(Number(group));
-    } catch {
-      // The process ended between the listing and the look.
-    }
-  }
-  snapshot = { takenAt, groups };
-  return groups;
-}
-
-function signalGroup(pgid: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(-pgid, signal);
-  } catch {
-    // Nothing of the group is left.
   }
 }

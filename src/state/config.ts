@@ -25,7 +25,15 @@ import { findConfigFile, readConfigFile } from "./config_file.ts";
 import { settingsSchema } from "./config_schema.ts";
 import { duplicateFault, expandHome, readServer } from "./config_server.ts";
 import type { Fault, Finding, Server } from "../core/model.ts";
-import type { Config, GroupDefinition, ListenAddress, LogLevel, Settings } from "../core/settings.ts";
+import type {
+  Config,
+  GroupDefinition,
+  ListenAddress,
+  LoggingSettings,
+  LogLevel,
+  Settings,
+  SupervisionSettings,
+} from "../core/settings.ts";
 import type { JsoncDuplicate } from "../lib/jsonc.ts";
 import type { FaultSite } from "./config_fault.ts";
 import type { ConfigFileOptions } from "./config_file.ts";
@@ -76,6 +84,12 @@ const FLAGS: readonly (readonly [keyof ConfigOverrides, string, string])[] = [
   ["toolResponseMode", "tool_response_mode", "--tool-response-mode"],
 ];
 const DEFAULT_PORT = 8080;
+const DEFAULT_CONNECTION_TIMEOUT_MS = 60_000;
+/** A server that never connected may be downloading itself. */
+const FIRST_RUN_FACTOR = 3;
+const LEAST_FIRST_RUN_MS = 180_000;
+const DEFAULT_LOG_MIB = 10;
+const BYTES_PER_MIB = 1024 * 1024;
 const LOOPBACK = "127.0.0.1";
 
 /**
@@ -125,7 +139,7 @@ export function parseConfig(text: string, options: ParseOptions): Config {
   const address = typeof listen === "string" ? { hostname: LOOPBACK, port: DEFAULT_PORT } : listen;
   return {
     path: options.path,
-    settings: toSettings(override.entry, address, dataDirOf(override, options, home)),
+    settings: toSettings(override.entry, address, { dataDir: dataDirOf(override, options, home), home }),
     servers: read.servers,
     faults: read.faults,
     findings: [...listenFindings(override.entry.listen), ...topFindings(site, top), ...read.findings],
@@ -361,7 +375,13 @@ function dataDirOf({ entry, origin }: Overridden, options: ParseOptions, home: s
   );
 }
 
-function toSettings(entry: SettingsEntry, listen: ListenAddress, dataDir: string): Settings {
+interface Folders {
+  readonly dataDir: string;
+  readonly home: string;
+}
+
+function toSettings(entry: SettingsEntry, listen: ListenAddress, folders: Folders): Settings {
+  const { dataDir } = folders;
   return {
     listen,
     dataDir,
@@ -372,9 +392,15 @@ function toSettings(entry: SettingsEntry, listen: ListenAddress, dataDir: string
     toolResponseLimit: entry.tool_response_limit,
     toolResponseMode: entry.tool_response_mode,
     callToolTimeoutMs: parseDuration(entry.call_tool_timeout) || 120_000,
-    connectionTimeoutMs: parseDuration(entry.connection_timeout) || 60_000,
+    connectionTimeoutMs: parseDuration(entry.connection_timeout) || DEFAULT_CONNECTION_TIMEOUT_MS,
     maxConcurrentConnections: entry.max_concurrent_connections,
+    maxWaitingConnections: entry.max_waiting_connections,
     enableLazyLoading: entry.enable_lazy_loading,
+    idleDisconnectMs: parseDuration(entry.idle_disconnect) ?? 0,
+    autoDisableThreshold: entry.auto_disable_threshold,
+    healthCheckIntervalMs: parseDuration(entry.health_check_interval) ?? 0,
+    toolDiscoveryIntervalMs: parseDuration(entry.tool_discovery_interval) ?? 0,
+    supervision: supervisionOf(entry),
     unannotatedTools: entry.unannotated_tools,
     readOnlyMode: entry.read_only_mode,
     legacyTools: entry.legacy_tools,
@@ -386,7 +412,46 @@ function toSettings(entry: SettingsEntry, listen: ListenAddress, dataDir: string
       enhancePath: entry.environment.enhance_path,
     },
     logLevel: logLevelOf(entry),
+    logging: loggingOf(entry, folders),
     groups: groupsOf(entry),
+  };
+}
+
+function supervisionOf(entry: SettingsEntry): SupervisionSettings {
+  const { supervision } = entry;
+  const ms = (text: string): number => parseDuration(text) ?? 0;
+  const connectionMs = ms(entry.connection_timeout) || DEFAULT_CONNECTION_TIMEOUT_MS;
+  const firstRunMs = supervision.first_run_timeout === undefined ? 0 : ms(supervision.first_run_timeout);
+  return {
+    firstDeadlineMs: ms(supervision.first_deadline),
+    firstRunTimeoutMs: firstRunMs || Math.max(FIRST_RUN_FACTOR * connectionMs, LEAST_FIRST_RUN_MS),
+    startPatience: {
+      stdioMs: ms(supervision.start_patience.stdio),
+      httpMs: ms(supervision.start_patience.http),
+    },
+    backoffBaseMs: ms(supervision.backoff_base),
+    backoffCapMs: ms(supervision.backoff_cap),
+    recoverAfterMs: ms(supervision.recover_after),
+    cascadeWindowMs: ms(supervision.cascade_window),
+    restartBudget: supervision.restart_budget,
+    stopGraceMs: ms(supervision.stop_grace),
+    termGraceMs: ms(supervision.term_grace),
+  };
+}
+
+function loggingOf(entry: SettingsEntry, { dataDir, home }: Folders): LoggingSettings {
+  const { logging } = entry;
+  return {
+    level: logLevelOf(entry),
+    enableFile: logging.enable_file,
+    enableConsole: logging.enable_console,
+    logDir: resolve(dataDir, expandHome(logging.log_dir || "logs", home)),
+    // The Go proxy takes 0 for its default.
+    maxSizeBytes: (logging.max_size || DEFAULT_LOG_MIB) * BYTES_PER_MIB,
+    maxBackups: logging.max_backups,
+    maxAgeDays: logging.max_age,
+    compress: logging.compress,
+    jsonFormat: logging.json_format,
   };
 }
 

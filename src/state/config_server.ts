@@ -283,6 +283,8 @@ function toServer(
   const workingDir = entry.working_dir || entry.cwd;
   const connectionTimeoutMs = timeoutOf(entry.connection_timeout);
   const callTimeoutMs = timeoutOf(entry.call_timeout);
+  const healthCheckIntervalMs = parseDuration(entry.health_check_interval ?? "");
+  const toolDiscoveryIntervalMs = parseDuration(entry.tool_discovery_interval ?? "");
   return {
     name,
     description: entry.description,
@@ -297,6 +299,10 @@ function toServer(
     startupMode: startupModeOf(entry),
     ...(connectionTimeoutMs !== undefined && { connectionTimeoutMs }),
     ...(callTimeoutMs !== undefined && { callTimeoutMs }),
+    ...(entry.auto_disable_threshold && { autoDisableThreshold: entry.auto_disable_threshold }),
+    autoRecover: entry.auto_recover,
+    ...(healthCheckIntervalMs !== undefined && { healthCheckIntervalMs }),
+    ...(toolDiscoveryIntervalMs !== undefined && { toolDiscoveryIntervalMs }),
     ...(entry.enabled_tools !== undefined &&
       entry.enabled_tools.length > 0 && { enabledTools: entry.enabled_tools }),
     disabledTools: entry.disabled_tools,

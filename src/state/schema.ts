@@ -21,6 +21,14 @@ export const servers = sqliteTable("servers", {
   connectedAt: integer("connected_at"),
   connectMs: integer("connect_ms"),
   toolCount: integer("tool_count").notNull().default(0),
+  /** Whether the last attempt failed. */
+  failedLast: integer("failed_last", { mode: "boolean" }).notNull().default(false),
+  /** The startup mode an operator set; wins over the file. */
+  mode: text(),
+  /** The mode before it was quarantined or auto-disabled. */
+  formerMode: text("former_mode"),
+  /** Why and since when it is auto-disabled, JSON. */
+  autoDisabled: text("auto_disabled"),
   firstSeenAt: integer("first_seen_at").notNull(),
 });
 
@@ -36,3 +44,14 @@ export const tools = sqliteTable(
   },
   (table) => [primaryKey({ columns: [table.server, table.name] })],
 );
+
+/** Children that run, so that the next start ends what a killed run left. */
+export const children = sqliteTable("children", {
+  pid: integer().primaryKey(),
+  pgid: integer().notNull(),
+  /** When the process began, as the kernel tells it, with the boot it belongs to; empty where it cannot be told. */
+  born: text().notNull(),
+  /** The run of the proxy that started it. */
+  instance: text().notNull(),
+  server: text().notNull(),
+});

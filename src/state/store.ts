@@ -15,29 +15,50 @@ import { eq, sql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/bun-sqlite";
 
 import { messageOf, ProxyError } from "../core/errors.ts";
-import type { Era } from "../core/model.ts";
+import type { Era, StartupMode } from "../core/model.ts";
+import { STARTUP_MODES } from "../core/model.ts";
 import type { Log } from "../lib/log.ts";
 import { migrate } from "./migrations.ts";
-import { servers, tools } from "./schema.ts";
+import { children, servers, tools } from "./schema.ts";
 
 /** How long a write may wait for others to share its transaction. */
 const BATCH_DELAY_MS = 25;
 /** Rows of one transaction, so that a flush never holds the loop for long. */
 const BATCH_ROWS = 1_000;
 
+/** Why and since when a server is auto-disabled; times in Unix milliseconds. */
+export interface AutoDisabled {
+  readonly reason: string;
+  readonly at: number;
+  /** Probes that failed since. */
+  readonly probes: number;
+  /** When it is probed next. */
+  readonly dueAt: number;
+}
+
 /** What was learned of a server. */
 export interface ServerMemory {
   readonly name: string;
-  readonly era?: Era;
+  readonly era?: Era | undefined;
   /** The upstream's discovery answer, JSON. */
-  readonly discovery?: string;
-  readonly transport?: "streamable_http" | "sse";
+  readonly discovery?: string | undefined;
+  readonly transport?: "streamable_http" | "sse" | undefined;
   readonly everConnected: boolean;
-  readonly connectedAt?: number;
-  readonly connectMs?: number;
+  readonly connectedAt?: number | undefined;
+  readonly connectMs?: number | undefined;
   readonly toolCount: number;
+  /** Whether the last attempt failed. */
+  readonly failedLast: boolean;
+  /** The startup mode an operator set; wins over the file. */
+  readonly mode?: StartupMode | undefined;
+  /** The mode before it was quarantined or auto-disabled. */
+  readonly formerMode?: StartupMode | undefined;
+  readonly autoDisabled?: AutoDisabled | undefined;
   readonly firstSeenAt: number;
 }
+
+/** What one look at a server taught; what is not named stays as it was known. */
+export type Learned = Partial<Omit<ServerMemory, "name" | "firstSeenAt">>;
 
 /** One row of the last known tools. */
 export interface StoredTool {
@@ -47,6 +68,9 @@ export interface StoredTool {
   readonly definition: string;
   readonly fingerprint: string;
 }
+
+/** A child that runs, or did when its proxy was killed. */
+export type StoredChild = Readonly<typeof children.$inferSelect>;
 
 /** Options of {@link Store.open}. */
 export interface StoreOptions {
@@ -113,10 +137,11 @@ export class Store implements AsyncDisposable {
   }
 
   /** Merges what was learned of a server; durable within the batch delay. */
-  rememberServer(name: string, learned: Partial<Omit<ServerMemory, "name" | "firstSeenAt">>): void {
+  rememberServer(name: string, learned: Learned): void {
     const before = this.#servers.get(name) ?? {
       name,
       everConnected: false,
+      failedLast: false,
       toolCount: 0,
       firstSeenAt: Date.now(),
     };
@@ -145,6 +170,24 @@ export class Store implements AsyncDisposable {
       this.#statements.dropTools.run({ server: name });
       this.#statements.dropServer.run({ name });
     });
+  }
+
+  /** Reads the children that were not taken out; each call goes to the database. */
+  readChildren(): StoredChild[] {
+    return this.#statements.allChildren.all();
+  }
+
+  /** Writes a child down; durable within the batch delay. */
+  addChild(child: StoredChild): void {
+    this.#write(1, () => {
+      this.#statements.dropChild.run({ pid: child.pid });
+      this.#statements.addChild.run({ ...child });
+    });
+  }
+
+  /** Takes a child out. */
+  removeChild(pid: number): void {
+    this.#write(1, () => this.#statements.dropChild.run({ pid }));
   }
 
   /** Names of all servers something is known of. */
@@ -266,6 +309,10 @@ function prepare(db: Database) {
     connectedAt: place("connectedAt"),
     connectMs: place("connectMs"),
     toolCount: place("toolCount"),
+    failedLast: place("failedLast"),
+    mode: place("mode"),
+    formerMode: place("formerMode"),
+    autoDisabled: place("autoDisabled"),
   };
   return {
     allServers: orm.select().from(servers).prepare(),
@@ -293,6 +340,28 @@ function prepare(db: Database) {
       })
       .onConflictDoNothing()
       .prepare(),
+    ...prepareChildren(orm),
+  };
+}
+
+function prepareChildren(orm: ReturnType<typeof drizzle>) {
+  const place = sql.placeholder;
+  return {
+    allChildren: orm.select().from(children).prepare(),
+    dropChild: orm
+      .delete(children)
+      .where(eq(children.pid, place("pid")))
+      .prepare(),
+    addChild: orm
+      .insert(children)
+      .values({
+        pid: place("pid"),
+        pgid: place("pgid"),
+        born: place("born"),
+        instance: place("instance"),
+        server: place("server"),
+      })
+      .prepare(),
   };
 }
 
@@ -303,20 +372,42 @@ function excluded(keys: readonly string[]) {
 }
 
 function fromRow(row: typeof servers.$inferSelect): ServerMemory {
-  const { era, discovery, transport, connectedAt, connectMs, ...rest } = row;
+  const { era, transport } = row;
   return {
-    ...rest,
-    ...(era === "legacy" || era === "modern" ? { era } : {}),
-    ...(discovery === null ? {} : { discovery }),
-    ...(transport === "streamable_http" || transport === "sse" ? { transport } : {}),
-    ...(connectedAt === null ? {} : { connectedAt }),
-    ...(connectMs === null ? {} : { connectMs }),
+    ...row,
+    era: era === "legacy" || era === "modern" ? era : undefined,
+    discovery: row.discovery ?? undefined,
+    transport: transport === "streamable_http" || transport === "sse" ? transport : undefined,
+    connectedAt: row.connectedAt ?? undefined,
+    connectMs: row.connectMs ?? undefined,
+    mode: modeOf(row.mode),
+    formerMode: modeOf(row.formerMode),
+    autoDisabled: row.autoDisabled === null ? undefined : (JSON.parse(row.autoDisabled) as AutoDisabled),
   };
 }
 
+function modeOf(text: string | null): StartupMode | undefined {
+  return STARTUP_MODES.find((mode) => mode === text);
+}
+
 function toRow(memory: ServerMemory): Record<string, unknown> {
-  const { era = null, discovery = null, transport = null, connectedAt = null, connectMs = null } = memory;
-  return { ...memory, era, discovery, transport, connectedAt, connectMs };
+  const { autoDisabled, ...rest } = memory;
+  const row: Record<string, unknown> = {
+    ...rest,
+    autoDisabled: autoDisabled && JSON.stringify(autoDisabled),
+  };
+  const optional = [
+    "era",
+    "discovery",
+    "transport",
+    "connectedAt",
+    "connectMs",
+    "mode",
+    "formerMode",
+    "autoDisabled",
+  ];
+  for (const key of optional) row[key] ??= null;
+  return row;
 }
 
 function isCorrupt(error: unknown): boolean {

@@ -1,25 +1,28 @@
 /**
- * The live link to one upstream.
+ * The live link to one upstream: one attempt and, when it succeeds, the calls that travel over it.
  *
- * Owns one server's connection state, its client and transport, and the calls that travel over them. It
- * does not decide when to connect. Invariants: at most one attempt at a time, whoever asks waits for
- * that one; every call ends by its timeout in a result or a `ProxyError`; after `close()` nothing of the
- * upstream runs. Reading results through the SDK's schemas was rejected: they drop what they do not know.
- *
- *   disconnected ──connect──▶ connecting ──▶ discovering ──▶ ready
- *        ▲                        │               │            │
- *        └──────close─────────────┴───── error ◀──┴────────────┘  (connect again from error)
+ * Owns the client and the transport of one attempt. It does not decide when to connect, nor when to try
+ * again. Invariants: every call ends by its timeout in a result or a `ProxyError`; after `stop()` nothing
+ * of it calls back, and `closed` says when nothing of the upstream runs any more. Reading results through
+ * the SDK's schemas was rejected: they drop what they do not know.
  */
 import { ProtocolError, SdkError, SdkErrorCode, SdkHttpError } from "@modelcontextprotocol/client";
-import type { Progress, RequestOptions, StandardSchemaV1, Transport } from "@modelcontextprotocol/client";
+import type {
+  JSONRPCMessage,
+  Progress,
+  RequestOptions,
+  StandardSchemaV1,
+  Transport,
+} from "@modelcontextprotocol/client";
 
 import { messageOf, ProxyError } from "../core/errors.ts";
-import type { ConnectionState, JsonObject, Server, ToolDefinition } from "../core/model.ts";
+import type { JsonObject, Server, ToolDefinition } from "../core/model.ts";
 import type { Log } from "../lib/log.ts";
 import { describeFailure } from "./failure.ts";
 import type { Failure } from "./failure.ts";
 import { orAborted, shakeHands } from "./handshake.ts";
 import type { Session, Verdict } from "./handshake.ts";
+import type { Link, LinkHooks } from "./link.ts";
 import { StdioTransport } from "./stdio.ts";
 import { redactorOf } from "./transport.ts";
 import type { TransportContext } from "./transport.ts";
@@ -28,6 +31,10 @@ import type { TransportContext } from "./transport.ts";
 const MAX_PAGES = 1_000;
 /** Tools read of one upstream. */
 const MAX_TOOLS = 20_000;
+/** A probe without an answer in this time is a miss. */
+const PROBE_TIMEOUT_MS = 20_000;
+/** The owner's deadline comes first; this only ends what it forgot. */
+const MAX_HANDSHAKE_MS = 60 * 60_000;
 /** A burst of `list_changed` is answered once. */
 const LIST_CHANGED_DEBOUNCE_MS = 250;
 
@@ -40,12 +47,8 @@ export interface ConnectionDeps {
   readonly onVerdict: (verdict: Verdict) => void;
   /** The upstream's whole list, unchecked, each time it was read. */
   readonly onTools: (definitions: readonly unknown[]) => void;
-  readonly onState: (connection: Connection) => void;
-}
-
-/** Options of {@link Connection.connect}. */
-export interface ConnectOptions {
-  readonly deadlineMs: number;
+  /** Nothing of it is left. */
+  readonly onEnd: () => void;
 }
 
 /** One call of an upstream's tool. */
@@ -58,47 +61,51 @@ export interface UpstreamCall {
 }
 
 /** The link to one upstream. */
-export class Connection {
+export class Connection implements Link {
   readonly server: Server;
   readonly #deps: ConnectionDeps;
+  readonly #hooks: LinkHooks;
   readonly #closing = new Set<Promise<void>>();
   readonly #stop = new AbortController();
-  #state: ConnectionState = "disconnected";
-  #since = Date.now();
-  #attempts = 0;
-  #failure: Failure | undefined;
-  #attempt: Promise<void> | undefined;
+  readonly #calls = new Set<Promise<unknown>>();
+  #usedAt = performance.now();
+  #isReady = false;
   #session: Session | undefined;
-  /** The process of the newest attempt, for its exit and its last words. */
+  #renewal: Promise<void> | undefined;
+  /** The process of the attempt, for its exit and its last words. */
   #process: StdioTransport | undefined;
+  #retryAfterMs: number | undefined;
+  /** The handshake and the first reading of the tools. */
+  #work: Promise<void> = Promise.resolve();
+  #closed: Promise<void> | undefined;
 
-  constructor(server: Server, deps: ConnectionDeps) {
+  private constructor(server: Server, deps: ConnectionDeps, hooks: LinkHooks) {
     this.server = server;
     this.#deps = deps;
+    this.#hooks = hooks;
   }
 
-  get state(): ConnectionState {
-    return this.#state;
+  /** Begins to connect; what comes of it is told through the hooks. */
+  static open(
+    server: Server,
+    options: { readonly deps: ConnectionDeps; readonly hooks: LinkHooks },
+  ): Connection {
+    const connection = new Connection(server, options.deps, options.hooks);
+    connection.#work = connection.#begin().catch((error) => connection.#fail(error));
+    return connection;
   }
 
-  /** When the state was entered, Unix milliseconds. */
-  get since(): number {
-    return this.#since;
+  get inFlight(): number {
+    return this.#calls.size;
   }
 
-  /** Attempts made so far. */
-  get attempts(): number {
-    return this.#attempts;
+  get usedAt(): number {
+    return this.#usedAt;
   }
 
-  /** Why the last attempt failed; undefined once ready. */
-  get failure(): Failure | undefined {
-    return this.#failure;
-  }
-
-  /** The attempt under way. */
-  get attempt(): Promise<void> | undefined {
-    return this.#attempt;
+  /** Resolves when nothing of the upstream is left; call `stop` first. */
+  get closed(): Promise<void> {
+    return this.#closed ?? Promise.resolve();
   }
 
   /** The last lines the upstream's process wrote to stderr. */
@@ -106,16 +113,36 @@ export class Connection {
     return this.#process?.stderr.last(count) ?? [];
   }
 
-  /**
-   * Connects and reads the tools; joins the attempt under way. Resolves in state `ready` or `error`, and
-   * never rejects: the outcome is in `state` and `failure`.
-   */
-  connect(options: ConnectOptions): Promise<void> {
-    if (this.#state === "ready" || this.#stop.signal.aborted) return Promise.resolve();
-    this.#attempt ??= this.#connect(options.deadlineMs).finally(() => {
-      this.#attempt = undefined;
-    });
-    return this.#attempt;
+  stop(graceMs: number): void {
+    this.#closed ??= this.#end(graceMs);
+  }
+
+  expire(deadlineMs: number): Failure {
+    return this.#describe(new Error("it did not answer"), deadlineMs);
+  }
+
+  probe(done: (isAlive: boolean) => void): void {
+    const session = this.#session;
+    if (session) void this.#probe(session, done);
+  }
+
+  async #probe({ client, verdict }: Session, done: (isAlive: boolean) => void): Promise<void> {
+    const options = { timeout: PROBE_TIMEOUT_MS, signal: this.#stop.signal };
+    try {
+      await (verdict.era === "modern" ? client.discover(options) : client.ping(options));
+      done(true);
+    } catch (error) {
+      // An upstream that refuses the question is alive.
+      done(error instanceof ProtocolError);
+    }
+  }
+
+  refresh(): void {
+    const session = this.#session;
+    if (session === undefined) return;
+    void this.#readTools(session, { signal: this.#stop.signal })
+      .then((definitions) => this.#deps.onTools(definitions))
+      .catch((error) => this.#stop.signal.aborted || this.#warn("Cannot read the tools again", error));
   }
 
   /**
@@ -124,6 +151,17 @@ export class Connection {
    * @throws {ProxyError} `CALL_TIMEOUT`, `CALL_CANCELLED`, `CALL_FAILED`, `SERVER_NOT_READY`.
    */
   async call(call: UpstreamCall): Promise<JsonObject> {
+    const running = this.#call(call);
+    this.#calls.add(running);
+    try {
+      return await running;
+    } finally {
+      this.#calls.delete(running);
+      this.#usedAt = performance.now();
+    }
+  }
+
+  async #call(call: UpstreamCall): Promise<JsonObject> {
     const endsAt = performance.now() + call.timeoutMs;
     const session = this.#session;
     try {
@@ -141,7 +179,7 @@ export class Connection {
 
   async #send(call: UpstreamCall): Promise<JsonObject> {
     const session = this.#session;
-    if (session === undefined || this.#state !== "ready") {
+    if (session === undefined || !this.#isReady) {
       throw new ProxyError("SERVER_NOT_READY", `Cannot call '${this.server.name}': it is not connected`);
     }
     const params = { name: call.definition.name, arguments: call.args };
@@ -153,72 +191,85 @@ export class Connection {
     ) {
       const { name, inputSchema } = call.definition;
       const toolDefinition = { name, inputSchema: { ...inputSchema, type: "object" as const } };
-      return (await session.client.callTool(params, { ...options, toolDefinition })) as JsonObject;
+      return unwrapped((await session.client.callTool(params, { ...options, toolDefinition })) as JsonObject);
     }
     return session.client.request({ method: "tools/call", params }, AS_IT_IS, options);
   }
 
-  /** Connects anew within the call's time, since the server has forgotten the session. */
+  /** Shakes hands anew within the call's time, since the server has forgotten the session; nobody else sees it. */
   async #renew(
     session: Session,
     lost: { readonly error: unknown; readonly call: UpstreamCall; readonly endsAt: number },
   ): Promise<void> {
     const { error, call, endsAt } = lost;
-    this.#lost(session, error);
+    if (this.#session === session)
+      this.#renewal ??= this.#replace(session).finally(() => (this.#renewal = undefined));
     const deadlineMs = Math.max(1, Math.round(endsAt - performance.now()));
     const signals = [AbortSignal.timeout(deadlineMs), ...(call.signal ? [call.signal] : [])];
-    await orAborted(this.connect({ deadlineMs }), AbortSignal.any(signals)).catch(() => {});
-    if (this.#state !== "ready") throw this.#callError(error, call);
-  }
-
-  /** Closes for good; resolves when nothing of the upstream is left. Idempotent. */
-  async close(): Promise<void> {
-    this.#stop.abort(new Error("the proxy is stopping"));
-    await this.#attempt?.catch(() => {});
-    this.#dropSession();
-    await Promise.all(this.#closing);
-    if (this.#state !== "disconnected") this.#enter("disconnected");
-  }
-
-  async #connect(deadlineMs: number): Promise<void> {
-    this.#attempts += 1;
-    this.#process = undefined;
-    this.#enter("connecting");
-    const deadline = AbortSignal.timeout(deadlineMs);
-    const signal = AbortSignal.any([deadline, this.#stop.signal]);
     try {
-      const session = await this.#open(signal, deadlineMs);
-      this.#session = session;
-      const lost = (): void => this.#lost(session, new Error("the connection was closed"));
-      session.client.onclose = lost;
-      if (session.companion) session.companion.onclose = lost;
-      this.#deps.onVerdict(session.verdict);
-      this.#enter("discovering");
-      this.#deps.onTools(await this.#readTools(session, { signal, timeout: deadlineMs }));
-      if (this.#session === session) {
-        this.#failure = undefined;
-        this.#enter("ready");
-      }
-    } catch (error) {
-      this.#fail(error, deadline.aborted ? deadlineMs : undefined);
+      await orAborted(this.#renewal ?? Promise.resolve(), AbortSignal.any(signals));
+    } catch {
+      throw this.#callError(error, call);
     }
   }
 
-  #open(signal: AbortSignal, timeoutMs: number): Promise<Session> {
+  async #replace(session: Session): Promise<void> {
+    const renewed = await this.#shakeHands();
+    this.#adopt(renewed);
+    this.#discard(session.transport);
+  }
+
+  async #begin(): Promise<void> {
+    // The owner hears nothing before it holds the link.
+    await Promise.resolve();
+    const session = await this.#shakeHands();
+    this.#adopt(session);
+    this.#deps.onVerdict(session.verdict);
+    this.#hooks.onMove("discover");
+    const definitions = await this.#readTools(session, {
+      signal: this.#stop.signal,
+      timeout: MAX_HANDSHAKE_MS,
+    });
+    if (this.#stop.signal.aborted) return;
+    this.#deps.onTools(definitions);
+    this.#isReady = true;
+    this.#hooks.onReady();
+  }
+
+  #adopt(session: Session): void {
+    if (this.#stop.signal.aborted) {
+      this.#discard(session.transport);
+      if (session.companion) this.#discard(session.companion);
+      return;
+    }
+    this.#session = session;
+    sieve(session);
+    const lost = (): void => this.#lost(session, new Error("the connection was closed"));
+    session.client.onclose = lost;
+    if (session.companion) session.companion.onclose = lost;
+  }
+
+  #shakeHands(): Promise<Session> {
     return shakeHands({
       server: this.server,
-      context: this.#deps.context,
+      context: {
+        ...this.#deps.context,
+        onAnswer: () => this.#hooks.onAnswer(),
+        onRetryAfter: (ms) => {
+          this.#retryAfterMs = ms;
+        },
+      },
       known: this.#deps.recall(),
-      signal,
-      timeoutMs,
+      mayRespawn: () => this.#hooks.mayRespawn?.() ?? true,
+      signal: this.#stop.signal,
+      timeoutMs: MAX_HANDSHAKE_MS,
       clientOptions: {
         capabilities: {},
         listChanged: {
           tools: {
             autoRefresh: false,
             debounceMs: LIST_CHANGED_DEBOUNCE_MS,
-            onChanged: () =>
-              void this.refresh().catch((error) => this.#warn("Cannot read the tools again", error)),
+            onChanged: () => this.refresh(),
           },
         },
       },
@@ -227,13 +278,6 @@ export class Connection {
       },
       discard: (transport) => this.#discard(transport),
     });
-  }
-
-  /** Reads the tools again; the state stays ready meanwhile. */
-  async refresh(): Promise<void> {
-    const session = this.#session;
-    if (session === undefined) return;
-    this.#deps.onTools(await this.#readTools(session, { signal: this.#stop.signal }));
   }
 
   async #readTools(session: Session, options: RequestOptions): Promise<readonly unknown[]> {
@@ -255,39 +299,35 @@ export class Connection {
     return all.slice(0, MAX_TOOLS);
   }
 
-  #fail(error: unknown, timedOutAfterMs: number | undefined): void {
-    if (this.#stop.signal.aborted) {
-      this.#dropSession();
-      this.#enter("disconnected");
-      return;
-    }
-    this.#failure = this.#describe(error, timedOutAfterMs);
-    this.#dropSession();
-    const { message, hint, class: failureClass } = this.#failure;
-    this.#deps.log.warn(message, {
-      server: this.server.name,
-      class: failureClass,
-      attempt: this.#attempts,
-      hint,
-    });
-    this.#deps.log.debug("Cause of the failed attempt", {
-      server: this.server.name,
+  #fail(error: unknown): void {
+    if (this.#stop.signal.aborted) return;
+    const failure = this.#describe(error);
+    const { server } = this;
+    this.#deps.log.debug("Cause of a failure", {
+      server: server.name,
       cause: this.#redact(messageOf(error)),
     });
-    this.#enter("error");
+    this.#hooks.onFail(failure);
   }
 
   #lost(session: Session, error: unknown): void {
-    if (this.#session !== session || this.#state !== "ready") return;
-    this.#fail(error, undefined);
+    if (this.#session === session && this.#isReady) this.#fail(error);
   }
 
-  #dropSession(): void {
+  async #end(graceMs: number): Promise<void> {
+    if (graceMs > 0 && this.#calls.size > 0) {
+      await Promise.race([Promise.allSettled(this.#calls), Bun.sleep(graceMs)]);
+    }
+    this.#isReady = false;
+    this.#stop.abort(new Error("the connection was ended"));
     const session = this.#session;
     this.#session = undefined;
-    if (session === undefined) return;
-    this.#discard(session.transport);
-    if (session.companion) this.#discard(session.companion);
+    if (session) this.#discard(session.transport);
+    if (session?.companion) this.#discard(session.companion);
+    // What a handshake under way opened it discards itself.
+    await Promise.allSettled([this.#work, this.#renewal]);
+    await Promise.all(this.#closing);
+    this.#deps.onEnd();
   }
 
   #discard(transport: Transport): void {
@@ -338,6 +378,7 @@ export class Connection {
       exit: this.#process?.exit,
       stderr: this.#process?.stderr.last() ?? [],
       timedOutAfterMs,
+      retryAfterMs: this.#retryAfterMs,
       redact: (text) => this.#redact(text),
     });
   }
@@ -346,15 +387,45 @@ export class Connection {
     return redactorOf(this.server, this.#deps.context)(text);
   }
 
-  #enter(state: ConnectionState): void {
-    this.#state = state;
-    this.#since = Date.now();
-    this.#deps.onState(this);
-  }
-
   #warn(message: string, error: unknown): void {
     this.#deps.log.warn(message, { server: this.server.name, cause: this.#redact(messageOf(error)) });
   }
+}
+
+/** Carries a result past the SDK's schemas, which keep keys they do not know. */
+const UNREAD = "mcpproxy/unread";
+
+/** News nobody here listens to; a flood of it must not cost the reading of it. */
+const UNHEARD: ReadonlySet<string> = new Set(["notifications/message", "notifications/resources/updated"]);
+
+/**
+ * Takes out of what an upstream sends, before the SDK reads it, what nobody listens to, and hides what a
+ * modern one answers: the SDK would refuse a kind of content, or one tool of a list, that its revision
+ * does not name.
+ */
+function sieve({ transport, verdict }: Session): void {
+  const deliver = transport.onmessage;
+  transport.onmessage = (message, extra) => {
+    if ("method" in message && UNHEARD.has(message.method)) return;
+    deliver?.(verdict.era === "modern" ? withoutLists(message) : message, extra);
+  };
+}
+
+function withoutLists<T extends JSONRPCMessage>(message: T): T {
+  const result = "result" in message ? (message.result as JsonObject) : undefined;
+  if (typeof result !== "object" || result === null) return message;
+  const { content, tools, structuredContent: _, ...rest } = result;
+  if (Array.isArray(content)) return { ...message, result: { ...rest, content: [], [UNREAD]: result } };
+  if (Array.isArray(tools)) return { ...message, result: { ...rest, tools: [], [UNREAD]: result } };
+  return message;
+}
+
+function unwrapped(result: JsonObject): JsonObject {
+  const { [UNREAD]: unread } = result;
+  if (typeof unread !== "object" || unread === null) return result;
+  // Part of the envelope, not of the result: the SDK takes it away as well.
+  const { resultType: _, ...whole } = unread as JsonObject;
+  return whole;
 }
 
 /** A result schema that takes any object unchanged. */
@@ -364,7 +435,7 @@ const AS_IT_IS: StandardSchemaV1<unknown, JsonObject> = {
     vendor: "mcpproxy",
     validate: (value) =>
       typeof value === "object" && value !== null
-        ? { value: value as JsonObject }
+        ? { value: unwrapped(value as JsonObject) }
         : { issues: [{ message: "the result is not an object" }] },
   },
 };

@@ -6,7 +6,13 @@
  * whether trying again can help. Passing the raw errors on was rejected: three layers word the same
  * cause differently.
  */
-import { SdkError, SdkErrorCode, SdkHttpError, UnauthorizedError } from "@modelcontextprotocol/client";
+import {
+  SdkError,
+  SdkErrorCode,
+  SdkHttpError,
+  SseError,
+  UnauthorizedError,
+} from "@modelcontextprotocol/client";
 
 import { messageOf, ProxyError } from "../core/errors.ts";
 import type { FailureClass, Server } from "../core/model.ts";
@@ -23,6 +29,10 @@ export interface Failure {
   readonly stderr: readonly string[];
   /** Unix milliseconds. */
   readonly at: number;
+  /** How long the server asked to be left alone. */
+  readonly retryAfterMs?: number;
+  /** The proxy's own limit was reached; says nothing of the server. */
+  readonly isOurs?: true;
 }
 
 /** What is known beside the error when an attempt fails. */
@@ -32,6 +42,8 @@ export interface FailureContext {
   readonly stderr?: readonly string[];
   /** The deadline the attempt had, when it ran out. */
   readonly timedOutAfterMs?: number | undefined;
+  /** How long the server asked to be left alone. */
+  readonly retryAfterMs?: number | undefined;
   /** Hides what the server's entry holds of secrets. @default by form alone */
   readonly redact?: (text: string) => string;
 }
@@ -59,7 +71,15 @@ export function describeFailure(error: unknown, context: FailureContext): Failur
     hint: found.hint,
     stderr: stderr.slice(-SHOWN_LINES),
     at: Date.now(),
+    ...(context.retryAfterMs === undefined ? {} : { retryAfterMs: context.retryAfterMs }),
+    ...(isOwnLimit(error) ? { isOurs: true } : {}),
   };
+}
+
+/** Too many open files or processes here: the server may be well. */
+function isOwnLimit(error: unknown): boolean {
+  const code = (error as { readonly code?: unknown } | null)?.code;
+  return code === "EMFILE" || code === "ENFILE" || code === "EAGAIN";
 }
 
 interface Verdict {
@@ -72,6 +92,13 @@ function classify(error: unknown, context: FailureContext): Verdict {
   const { redact = (text) => redactText(text) } = context;
   if (error instanceof ProxyError) {
     return { class: "config", detail: error.message, hint: error.hint ?? "Mend the server's entry" };
+  }
+  if (isOwnLimit(error)) {
+    return {
+      class: "network",
+      detail: "the proxy has reached a limit of its own on files or processes",
+      hint: "Raise the limits with 'ulimit -n' and 'ulimit -u', or lower 'max_concurrent_connections'",
+    };
   }
   return (
     startFault(error, context.server) ??
@@ -224,7 +251,8 @@ function timeoutFault(error: unknown, context: FailureContext): Verdict | undefi
   const isOurs = context.timedOutAfterMs !== undefined;
   const isTheirs = error instanceof SdkError && error.code === SdkErrorCode.RequestTimeout;
   if (!isOurs && !isTheirs) return undefined;
-  const after = isOurs ? ` within ${Math.round((context.timedOutAfterMs ?? 0) / 1000)} s` : "";
+  const { timedOutAfterMs: ms = 0 } = context;
+  const after = ms <= 0 ? "" : ` within ${ms < 1_000 ? `${ms} ms` : `${Math.round(ms / 1_000)} s`}`;
   return {
     class: "timeout",
     detail: `it did not answer${after}`,
@@ -248,7 +276,9 @@ function networkFault(error: unknown, redact: (text: string) => string): Verdict
     link = link.cause, depth += 1
   ) {
     const { code } = link as { readonly code?: unknown };
-    if (NETWORK_CODES.has(code) || link.message.startsWith("Unable to connect")) {
+    // The SDK's SSE client tells an HTTP status as the code, and has none when no answer came.
+    const isSilentSse = link instanceof SseError && code === undefined;
+    if (NETWORK_CODES.has(code) || isSilentSse || link.message.startsWith("Unable to connect")) {
       return {
         class: "network",
         detail: `the connection failed: ${redact(link.message)}`,

@@ -46,6 +46,8 @@ export interface HandshakeOptions {
   /** For the client's own timers; the signal comes first. */
   readonly timeoutMs: number;
   readonly clientOptions: ClientOptions;
+  /** Asked before a process is started a second time. */
+  readonly mayRespawn: () => boolean;
   /** Told of every transport as soon as it exists, so that a failure can be described from it. */
   readonly onOpen: (transport: Transport) => void;
   /** Takes what an attempt that failed leaves open; a process may need seconds to go, and nobody waits for it. */
@@ -128,10 +130,11 @@ async function tryEras(options: HandshakeOptions, kind: Kind): Promise<Session> 
     return await attempt(options, kind, prior);
   } catch (error) {
     if (options.signal.aborted) throw error;
-    if ((prior !== undefined || kind === "stdio") && refusesLegacy(error))
-      return attempt(options, kind, undefined);
-    if (prior === undefined && kind === "stdio" && leftAtProbe(error)) return attempt(options, kind, LEGACY);
-    throw error;
+    const isLeft = prior === undefined && kind === "stdio" && leftAtProbe(error);
+    const isOtherEra = (prior !== undefined || kind === "stdio") && refusesLegacy(error);
+    if (!isLeft && !isOtherEra) throw error;
+    if (kind === "stdio" && !options.mayRespawn()) throw error;
+    return attempt(options, kind, isOtherEra ? undefined : LEGACY);
   }
 }
 
@@ -153,6 +156,7 @@ async function attempt(
   prior: PriorDiscovery | undefined,
 ): Promise<Session> {
   const { server, context, signal, timeoutMs, clientOptions } = options;
+  signal.throwIfAborted();
   const transport = kind === "stdio" ? openStdio(server, context) : openHttp(server, { ...context, kind });
   options.onOpen(transport);
   const client = new Client(
@@ -186,6 +190,8 @@ function verdictOf(client: Client, kind: Kind): Verdict {
 
 /** Settles as `work` does, or rejects with the signal's reason as soon as it aborts. */
 export async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  // Whoever gives up early must not leave a rejection that nobody takes.
+  void work.catch(() => {});
   signal.throwIfAborted();
   const { promise: aborted, reject } = Promise.withResolvers<never>();
   const abort = (): void => reject(signal.reason);
@@ -194,6 +200,5 @@ export async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promi
     return await Promise.race([work, aborted]);
   } finally {
     signal.removeEventListener("abort", abort);
-    void work.catch(() => {});
   }
 }

@@ -10,7 +10,7 @@
 import type { JSONRPCMessage, Transport } from "@modelcontextprotocol/client";
 
 import { Child } from "../lib/child.ts";
-import type { ExitStatus } from "../lib/child.ts";
+import type { ChildRegistry, ExitStatus, StopOptions } from "../lib/child.ts";
 import { LineRing, LineSplitter } from "../lib/lines.ts";
 
 /** A message of more bytes is skipped; a call that waits for it ends by its timeout. */
@@ -30,6 +30,15 @@ export interface StdioOptions {
   readonly env: Readonly<Record<string, string>>;
   /** Hides secrets in what the process prints. */
   readonly redact: (line: string) => string;
+  /** Told of the first byte on stdout. */
+  readonly onAnswer?: () => void;
+  /** The server's name. */
+  readonly name?: string;
+  /** Who is told of the process. */
+  readonly registry?: ChildRegistry | undefined;
+  readonly grace?: StopOptions | undefined;
+  /** Receives each line of stderr, secrets hidden, and when the process began and ended. */
+  readonly onLine?: ((line: string) => void) | undefined;
 }
 
 /** A connection to a child process, as the SDK's client wants it. */
@@ -63,13 +72,17 @@ export class StdioTransport implements Transport {
     });
     const stderr = new LineSplitter({
       maxBytes: MAX_STDERR_LINE_BYTES,
-      onLine: (line) => this.stderr.push(this.#options.redact(line)),
+      onLine: (line) => this.#said(this.#options.redact(line)),
     });
     this.#child = Child.spawn({
       ...this.#options,
-      onStdout: (chunk) => stdout.push(chunk),
+      onStdout: (chunk) => {
+        this.#options.onAnswer?.();
+        stdout.push(chunk);
+      },
       onStderr: (chunk) => stderr.push(chunk),
     });
+    this.#options.onLine?.(`(process ${this.#child.pid} started)`);
     void this.#child.exited.then((status) => {
       stderr.end();
       this.#ended(status);
@@ -88,8 +101,13 @@ export class StdioTransport implements Transport {
   }
 
   async close(): Promise<void> {
-    await this.#child?.stop();
+    await this.#child?.stop(this.#options.grace);
     this.#closed();
+  }
+
+  #said(line: string): void {
+    this.stderr.push(line);
+    this.#options.onLine?.(line);
   }
 
   #receive(line: string): void {
@@ -111,8 +129,10 @@ export class StdioTransport implements Transport {
 
   #ended(status: ExitStatus): void {
     this.exit = status;
+    const { code, signal } = status;
+    this.#options.onLine?.(`(process ${this.pid} ended with ${signal ?? `code ${code}`})`);
     // What the child started may outlive it; the group goes with it.
-    void this.#child?.stop({ stopGraceMs: 0 }).catch(() => {});
+    void this.#child?.stop({ ...this.#options.grace, stopGraceMs: 0 }).catch(() => {});
     this.#closed();
   }
 

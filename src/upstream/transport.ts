@@ -11,17 +11,36 @@ import type { Transport } from "@modelcontextprotocol/client";
 import { ProxyError } from "../core/errors.ts";
 import type { Server } from "../core/model.ts";
 import type { EnvironmentSettings } from "../core/settings.ts";
+import { capBody } from "../lib/capped_body.ts";
+import type { ChildRegistry, StopOptions } from "../lib/child.ts";
 import { isSecretName, redactText } from "../lib/redact.ts";
 import { resolveServer } from "../state/secrets.ts";
 import type { Environment } from "../state/secrets.ts";
 import { childEnvironment } from "./environment.ts";
 import { StdioTransport } from "./stdio.ts";
 
+/** A longer answer, or event of a stream, fails; as long as a line of a process may be. */
+const MAX_BODY_BYTES = 64 * 1024 * 1024;
+
+/** What is done for every process that is started. */
+export interface ProcessCare {
+  /** Told of each process, so that none outlives the proxy. */
+  readonly registry?: ChildRegistry;
+  readonly grace?: StopOptions;
+  /** Makes the receiver of what a server's process writes to stderr. */
+  readonly logOf?: (server: string) => (line: string) => void;
+}
+
 /** Where definitions are resolved. */
 export interface TransportContext {
   /** The proxy's own environment: the source of `${env:…}` and of what children inherit. */
   readonly env: Environment;
   readonly environment: EnvironmentSettings;
+  readonly care?: ProcessCare;
+  /** The upstream has said its first byte. */
+  readonly onAnswer?: () => void;
+  /** The upstream asked to be left alone for so long. */
+  readonly onRetryAfter?: (ms: number) => void;
 }
 
 /** Makes the transport that starts the server's process. */
@@ -30,12 +49,18 @@ export function openStdio(server: Server, context: TransportContext): StdioTrans
   if (command === undefined)
     throw new ProxyError("SERVER_FAULTY", `Cannot start '${server.name}': it has no command`);
   const { args, env } = resolveServer(server, context.env);
+  const { registry, grace, logOf } = context.care ?? {};
   return new StdioTransport({
     command,
     args,
     ...(server.workingDir === undefined ? {} : { cwd: server.workingDir }),
     env: childEnvironment(context.env, { settings: context.environment, configured: env }),
     redact: redactorOf(server, context),
+    ...(context.onAnswer ? { onAnswer: context.onAnswer } : {}),
+    name: server.name,
+    registry,
+    grace,
+    onLine: logOf?.(server.name),
   });
 }
 
@@ -48,8 +73,25 @@ export function openHttp(
   if (url === undefined)
     throw new ProxyError("SERVER_FAULTY", `Cannot reach '${server.name}': it has no url`);
   const requestInit = { headers: Object.fromEntries(headers) };
-  if (context.kind === "sse") return new SSEClientTransport(new URL(url), { requestInit });
-  return new StreamableHTTPClientTransport(new URL(url), { requestInit });
+  const options = { requestInit, fetch: observedFetch(context) };
+  if (context.kind === "sse") return new SSEClientTransport(new URL(url), options);
+  return new StreamableHTTPClientTransport(new URL(url), options);
+}
+
+/** A `fetch` that tells of the first answer and of a wish to be left alone (RFC 9110 section 10.2.3). */
+function observedFetch(
+  context: TransportContext,
+): (input: string | URL, init?: RequestInit) => Promise<Response> {
+  return async (input, init) => {
+    const response = capBody(await fetch(input, init), MAX_BODY_BYTES);
+    context.onAnswer?.();
+    const after = response.headers.get("retry-after");
+    if (after !== null) {
+      const ms = /^\d+$/.test(after) ? Number(after) * 1_000 : Date.parse(after) - Date.now();
+      if (ms > 0) context.onRetryAfter?.(ms);
+    }
+    return response;
+  };
 }
 
 /** Makes the function that hides in a text what the server's entry holds of secrets, resolved ones included. */

@@ -41,7 +41,7 @@ beforeAll(async () => {
     makeDefinition("read", { description: "Reads", annotations: { readOnlyHint: true } }),
     makeDefinition("wipe", { annotations: { destructiveHint: true } }),
   ]);
-  gateway = await openGateway([
+  const servers = [
     upstream.server({
       name: "up",
       protocol: "http",
@@ -59,7 +59,9 @@ beforeAll(async () => {
       name: "dead.ünder/../x",
       protocol: "stdio",
     }),
-  ]);
+  ];
+  // Connected once, so that it is not visited.
+  gateway = await openGateway(servers, { known: { "lazy one": [] } });
   await settle(gateway);
 });
 

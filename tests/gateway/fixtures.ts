@@ -7,8 +7,8 @@
 import { Catalog } from "../../src/catalog/catalog.ts";
 import { Intake } from "../../src/catalog/intake.ts";
 import { SearchIndex } from "../../src/catalog/search.ts";
+import { EventBus } from "../../src/core/events.ts";
 import type { JsonObject, Server, ToolDefinition } from "../../src/core/model.ts";
-import type { Settings } from "../../src/core/settings.ts";
 import { McpEndpoint } from "../../src/front/endpoint.ts";
 import { createMcpServer } from "../../src/front/mcp.ts";
 import { Access } from "../../src/gateway/access.ts";
@@ -22,6 +22,7 @@ import { Proxy } from "../../src/proxy.ts";
 import { Store } from "../../src/state/store.ts";
 import { Upstreams } from "../../src/upstream/upstreams.ts";
 import { makeServer, makeSettings } from "../fixtures/upstreams.ts";
+import type { SettingsParts } from "../fixtures/upstreams.ts";
 import { tempDir, waitFor } from "../fixtures/wait.ts";
 
 /** The key of every gateway and proxy made here. */
@@ -118,7 +119,7 @@ export type Gateway = Awaited<ReturnType<typeof openGateway>>;
 export async function openGateway(
   servers: readonly Server[],
   options: {
-    readonly settings?: Partial<Settings>;
+    readonly settings?: SettingsParts;
     readonly known?: Readonly<Record<string, readonly ToolDefinition[]>>;
   } = {},
 ) {
@@ -142,17 +143,20 @@ export async function openGateway(
   }
   store.flush();
   await intake.restore(new Set(servers.map(({ name }) => name)));
+  const bus = new EventBus();
+  bus.subscribe((event) => {
+    if (event.type !== "server_state_changed" || event.server === undefined) return;
+    if (event.data.after.connection === "ready") catalog.markFresh(event.server);
+    else catalog.markStale(event.server);
+  });
   const upstreams = new Upstreams({
     servers,
     settings,
     store,
-    env: process.env,
+    bus,
+    context: { env: process.env, environment: settings.environment },
     log,
     onTools: (server, definitions) => intake.take(server, definitions),
-    onState: ({ state, server }) => {
-      if (state === "ready") catalog.markFresh(server.name);
-      else catalog.markStale(server.name);
-    },
   });
   const finder = new Finder({ catalog, index, upstreams, settings });
   const cache = new ResultCache({ limitChars: settings.toolResponseLimit });
@@ -171,6 +175,7 @@ export async function openGateway(
     caller,
     metaTools,
     mcp,
+    bus,
     log,
     lines,
   };
@@ -243,7 +248,7 @@ export interface OpenProxy extends AsyncDisposable {
 /** Opens a proxy on a free port and waits until every server had its first attempt. */
 export async function openProxy(
   servers: readonly Server[],
-  settings: Partial<Settings> = {},
+  settings: SettingsParts = {},
 ): Promise<OpenProxy> {
   const folder = tempDir();
   const lines: string[] = [];

@@ -81,7 +81,24 @@ test("parseConfig() gives every setting its default", () => {
     callToolTimeoutMs: 120_000,
     connectionTimeoutMs: 60_000,
     maxConcurrentConnections: 10,
+    maxWaitingConnections: 64,
     enableLazyLoading: false,
+    idleDisconnectMs: 600_000,
+    autoDisableThreshold: 3,
+    healthCheckIntervalMs: 30_000,
+    toolDiscoveryIntervalMs: 300_000,
+    supervision: {
+      firstDeadlineMs: 20_000,
+      firstRunTimeoutMs: 180_000,
+      startPatience: { stdioMs: 2_000, httpMs: 250 },
+      backoffBaseMs: 1_000,
+      backoffCapMs: 300_000,
+      recoverAfterMs: 600_000,
+      cascadeWindowMs: 60_000,
+      restartBudget: 5,
+      stopGraceMs: 2_000,
+      termGraceMs: 3_000,
+    },
     unannotatedTools: "write",
     readOnlyMode: false,
     legacyTools: false,
@@ -93,7 +110,88 @@ test("parseConfig() gives every setting its default", () => {
       enhancePath: false,
     },
     logLevel: "info",
+    logging: {
+      level: "info",
+      enableFile: true,
+      enableConsole: true,
+      logDir: "/home/u/.mcpproxy/logs",
+      maxSizeBytes: 10 * 1024 * 1024,
+      maxBackups: 5,
+      maxAgeDays: 30,
+      compress: true,
+      jsonFormat: false,
+    },
     groups: [],
+  });
+});
+
+test("parseConfig() reads what the supervision is told, for all servers and for one", () => {
+  const { settings, faults } = parse({
+    connection_timeout: "2m",
+    max_waiting_connections: 3,
+    idle_disconnect: "0s",
+    auto_disable_threshold: 0,
+    health_check_interval: "0s",
+    tool_discovery_interval: "1h",
+    supervision: {
+      first_deadline: "1s",
+      start_patience: { stdio: "10ms", http: "20ms" },
+      backoff_base: "30ms",
+      backoff_cap: "40ms",
+      recover_after: "50ms",
+      cascade_window: "60ms",
+      restart_budget: 7,
+      stop_grace: "70ms",
+      term_grace: "80ms",
+    },
+    logging: { log_dir: "~/l", max_size: 0, max_backups: 0, max_age: 0, compress: false, json_format: true },
+  });
+  expect(faults).toEqual([]);
+  expect(settings).toMatchObject({
+    maxWaitingConnections: 3,
+    idleDisconnectMs: 0,
+    autoDisableThreshold: 0,
+    healthCheckIntervalMs: 0,
+    toolDiscoveryIntervalMs: 3_600_000,
+    supervision: {
+      firstDeadlineMs: 1_000,
+      // Three times the connection timeout, three minutes at least.
+      firstRunTimeoutMs: 360_000,
+      startPatience: { stdioMs: 10, httpMs: 20 },
+      backoffBaseMs: 30,
+      backoffCapMs: 40,
+      recoverAfterMs: 50,
+      cascadeWindowMs: 60,
+      restartBudget: 7,
+      stopGraceMs: 70,
+      termGraceMs: 80,
+    },
+    logging: {
+      logDir: "/home/u/l",
+      maxSizeBytes: 10 * 1024 * 1024,
+      maxBackups: 0,
+      maxAgeDays: 0,
+      compress: false,
+      jsonFormat: true,
+    },
+  });
+  expect(parse({ supervision: { first_run_timeout: "5s" } }).settings.supervision.firstRunTimeoutMs).toBe(
+    5_000,
+  );
+  expect(serverOf({}).autoRecover).toBe(true);
+  expect(serverOf({ auto_disable_threshold: 0 }).autoDisableThreshold).toBeUndefined();
+  expect(
+    serverOf({
+      auto_disable_threshold: -1,
+      auto_recover: false,
+      health_check_interval: "0s",
+      tool_discovery_interval: "1m",
+    }),
+  ).toMatchObject({
+    autoDisableThreshold: -1,
+    autoRecover: false,
+    healthCheckIntervalMs: 0,
+    toolDiscoveryIntervalMs: 60_000,
   });
 });
 

@@ -20,9 +20,9 @@ import { verifies } from "../requirements.ts";
 const DEADLINE = { deadlineMs: 8_000 };
 
 async function connected(open: OpenConnection): Promise<OpenConnection> {
-  await open.connection.connect(DEADLINE);
-  expect(open.connection.failure?.message).toBeUndefined();
-  expect(open.connection.state).toBe("ready");
+  await open.connect(DEADLINE);
+  expect(open.failure?.message).toBeUndefined();
+  expect(open.state).toBe("ready");
   return open;
 }
 
@@ -34,7 +34,7 @@ function textOf(result: unknown): unknown {
   return JSON.parse((result as { content: { text: string }[] }).content[0]?.text ?? "null");
 }
 
-test.concurrent("Connection.connect() finds a legacy process, remembers it, and asks no second time", async () => {
+test.concurrent("Connection.open() finds a legacy process, remembers it, and asks no second time", async () => {
   verifies("UPSTREAM-ERA-REMEMBERED", "UPSTREAM-TRANSPORTS");
   using folder = tempDir();
   const journal = join(folder.path, "journal");
@@ -43,7 +43,7 @@ test.concurrent("Connection.connect() finds a legacy process, remembers it, and 
   await connected(first);
   expect(first.verdicts).toEqual([{ era: "legacy" }]);
   expect(first.states).toEqual(["connecting", "discovering", "ready"]);
-  await first.connection.close();
+  await first.close();
   await using second = await connected(openConnection(server, { known: { era: "legacy" } }));
   expect(second.verdicts.at(-1)).toEqual({ era: "legacy" });
   const methods = readJournal(journal).map((entry) => entry.method ?? "start");
@@ -60,7 +60,7 @@ test.concurrent("Connection.connect() finds a legacy process, remembers it, and 
   ]);
 });
 
-test.concurrent("Connection.connect() gives a process that leaves at the probe a second start, and none the next time", async () => {
+test.concurrent("Connection.open() gives a process that leaves at the probe a second start, and none the next time", async () => {
   verifies("UPSTREAM-ERA-REMEMBERED");
   using folder = tempDir();
   const journal = join(folder.path, "journal");
@@ -69,7 +69,7 @@ test.concurrent("Connection.connect() gives a process that leaves at the probe a
   const first = openConnection(server);
   await connected(first);
   expect(starts()).toBe(2);
-  await first.connection.close();
+  await first.close();
   await using second = await connected(
     openConnection(server, { known: first.verdicts.at(-1) ?? { era: "modern" } }),
   );
@@ -77,7 +77,7 @@ test.concurrent("Connection.connect() gives a process that leaves at the probe a
   expect(starts()).toBe(3);
 });
 
-test.concurrent("Connection.connect() finds a modern process, and proves it again by one question the next time", async () => {
+test.concurrent("Connection.open() finds a modern process, and proves it again by one question the next time", async () => {
   verifies("UPSTREAM-ERA-REMEMBERED");
   using folder = tempDir();
   const journal = join(folder.path, "journal");
@@ -87,7 +87,7 @@ test.concurrent("Connection.connect() finds a modern process, and proves it agai
   const [verdict] = first.verdicts;
   expect(verdict?.era).toBe("modern");
   expect(JSON.parse(verdict?.discovery ?? "{}")).toMatchObject({ supportedVersions: ["2026-07-28"] });
-  await first.connection.close();
+  await first.close();
   await using second = await connected(openConnection(server, { known: verdict ?? { era: "legacy" } }));
   expect(second.verdicts.at(-1)).toEqual(verdict ?? { era: "legacy" });
   const asked = readJournal(journal).map((entry) => entry.method);
@@ -106,7 +106,7 @@ const STALE_MODERN = {
   }),
 } as const;
 
-test.concurrent("Connection.connect() gets over a remembered era that no longer holds, over stdio and HTTP", async () => {
+test.concurrent("Connection.open() gets over a remembered era that no longer holds, over stdio and HTTP", async () => {
   verifies("UPSTREAM-ERA-REMEMBERED");
   await using legacyHttp = serveHttp();
   await using modernHttp = serveHttp({ kind: "modern" });
@@ -129,7 +129,7 @@ test.concurrent("Connection.connect() gets over a remembered era that no longer 
   expect(garbled.verdicts.at(-1)?.era).toBe("legacy");
 });
 
-test.concurrent("Connection.connect() reaches streamable HTTP, modern HTTP of the SDK, and SSE, with the headers of the entry", async () => {
+test.concurrent("Connection.open() reaches streamable HTTP, modern HTTP of the SDK, and SSE, with the headers of the entry", async () => {
   verifies("UPSTREAM-TRANSPORTS", "CONFIG-ENV-REFERENCE");
   const headers = new Map([["X-Test", "a ${env:SOME_VALUE}"]]);
   const env = { ...process.env, SOME_VALUE: "resolved" };
@@ -157,24 +157,24 @@ test.concurrent("Connection.connect() reaches streamable HTTP, modern HTTP of th
   });
 });
 
-test.concurrent("Connection.connect() with auto falls back to SSE, remembers it, and finds the way back", async () => {
+test.concurrent("Connection.open() with auto falls back to SSE, remembers it, and finds the way back", async () => {
   verifies("UPSTREAM-TRANSPORTS");
   await using http = serveHttp({ kind: "sse" });
   const server = makeServer({ url: http.url, transport: "auto" });
   const first = openConnection(server);
   await connected(first);
   expect(first.verdicts).toEqual([{ era: "legacy", transport: "sse" }]);
-  await first.connection.close();
+  await first.close();
   const before = http.seen.length;
   const second = await connected(openConnection(server, { known: { era: "legacy", transport: "sse" } }));
   expect(http.seen[before]?.method).toBe("GET");
-  await second.connection.close();
+  await second.close();
   http.become("streamable");
   await using third = await connected(openConnection(server, { known: { era: "legacy", transport: "sse" } }));
   expect(third.verdicts.at(-1)).toEqual({ era: "legacy", transport: "streamable_http" });
 });
 
-test.concurrent("Connection.connect() starts the process itself when the entry has a command and a URL, and ends it", async () => {
+test.concurrent("Connection.open() starts the process itself when the entry has a command and a URL, and ends it", async () => {
   verifies("UPSTREAM-TRANSPORTS", "STDIO-NO-SURVIVORS");
   const port = freePort();
   const url = `http://127.0.0.1:${port}/mcp`;
@@ -187,11 +187,11 @@ test.concurrent("Connection.connect() starts the process itself when the entry h
   const [pid = 0] = processesWith(`--http\u0000${port}`);
   expect(pid).toBeGreaterThan(0);
   process.kill(pid, "SIGKILL");
-  await waitFor("the loss is noticed without a call", () => open.connection.state === "error", 2_000);
-  expect(open.connection.failure).toMatchObject({ class: "exit" });
-  await open.connection.connect(DEADLINE);
-  expect(open.connection.state).toBe("ready");
-  await open.connection.close();
+  await waitFor("the loss is noticed without a call", () => open.state === "error", 2_000);
+  expect(open.failure).toMatchObject({ class: "exit" });
+  await open.connect(DEADLINE);
+  expect(open.state).toBe("ready");
+  await open.close();
   expect(processesWith(`--http\u0000${port}`)).toEqual([]);
 });
 
@@ -202,7 +202,7 @@ function freePort(): number {
   return port ?? 0;
 }
 
-test.concurrent("Connection.connect() reads the list to its last page, and cuts a cursor that goes in circles", async () => {
+test.concurrent("Connection.open() reads the list to its last page, and cuts a cursor that goes in circles", async () => {
   verifies("UPSTREAM-PAGES");
   await using paged = await connected(openConnection(stdioServer(["--tools", "95", "--page-size", "10"])));
   expect(paged.lists[0]).toHaveLength(106);
@@ -226,7 +226,7 @@ test.concurrent("Connection reads the tools again on list_changed, a burst once,
   for (const open of [stdio, fresh, remembered]) {
     await waitFor("the new tool is read", () => names(open.lists.at(-1)).includes("late"), 3_000);
     expect(open.lists.length).toBe(2);
-    expect(open.connection.state).toBe("ready");
+    expect(open.state).toBe("ready");
   }
 });
 
@@ -267,7 +267,7 @@ test.concurrent("Connection: garbage on stdout costs those lines only, in every 
   );
   expect((await Promise.all(calls)).map(textOf)).toEqual(Array.from({ length: 50 }, (_, at) => ({ at })));
   expect(await open.connection.call(makeCall("rich"))).toEqual(RICH_RESULT as never);
-  expect(open.connection.state).toBe("ready");
+  expect(open.state).toBe("ready");
 });
 
 test.concurrent("Connection.call() carries arguments and many calls at once, each answer to its own call", async () => {
@@ -298,7 +298,7 @@ test("Connection.call() ends within its timeout + 250 ms and tells the upstream,
     expect(failure.message).toBe("Cannot call 's:hang': no answer within 200 ms");
     expect(tookMs).toBeGreaterThan(190);
     expect(tookMs).toBeLessThan(450);
-    expect(open.connection.state).toBe("ready");
+    expect(open.state).toBe("ready");
     expect(textOf(await open.connection.call(makeCall("echo", { args: { a: 1 } })))).toEqual({ a: 1 });
   }
   expect(readJournal(journal).some((entry) => entry.method === "notifications/cancelled")).toBe(true);
@@ -348,25 +348,25 @@ test("Connection.call() of a process that is killed fails at once with its last 
     expect(failure["data"]).toEqual({ stderr: ["about to crash", "fatal: the disk is on fire"] });
     expect(failure["hint"]).toBeString();
   }
-  expect(open.connection.state).toBe("error");
+  expect(open.state).toBe("error");
   expect(open.connection.stderr(10)).toEqual(["about to crash", "fatal: the disk is on fire"]);
   expect((await failureOf(() => open.connection.call(makeCall("echo"))))["code"]).toBe("SERVER_NOT_READY");
 });
 
 test.concurrent("Connection notices that the process died while nobody called", async () => {
   await using open = await connected(openConnection(stdioServer(["--die-after", "600"])));
-  await waitFor("the loss is noticed", () => open.connection.state === "error", 3_000);
-  expect(open.connection.failure).toMatchObject({
+  await waitFor("the loss is noticed", () => open.state === "error", 3_000);
+  expect(open.failure).toMatchObject({
     class: "exit",
     message: "Cannot connect 's': the process was ended by SIGKILL",
   });
 });
 
-test.concurrent("Connection.connect() never ends ready when the process leaves right after its list", async () => {
+test.concurrent("Connection.open() never ends ready when the process leaves right after its list", async () => {
   await using open = openConnection(stdioServer(["--exit-after-list"]));
-  await open.connection.connect(DEADLINE);
-  await waitFor("the loss is noticed", () => open.connection.state === "error", 2_000);
-  expect(open.connection.failure?.message).toContain("exited with code 3");
+  await open.connect(DEADLINE);
+  await waitFor("the loss is noticed", () => open.state === "error", 2_000);
+  expect(open.failure?.message).toContain("exited with code 3");
 });
 
 test.concurrent("Connection.call() starts a new session, once and unseen, when the server has forgotten the old one", async () => {
@@ -403,7 +403,7 @@ test.concurrent("Connection.call() shows the words of the upstream's error, secr
   }
 });
 
-test.concurrent("Connection.connect() passes no variable of the proxy that nobody named, and the configured ones", async () => {
+test.concurrent("Connection.open() passes no variable of the proxy that nobody named, and the configured ones", async () => {
   verifies("CHILD-ENV-ALLOW-LIST", "CONFIG-ENV-REFERENCE", "STDIO-ARGV-NO-SHELL");
   using folder = tempDir();
   const server = stdioServer(["$(touch x)", "a b", "${env:GIVEN}"], {
@@ -421,21 +421,21 @@ test.concurrent("Connection.connect() passes no variable of the proxy that nobod
   expect(textOf(await open.connection.call(makeCall("cwd")))).toBe(folder.path);
 });
 
-test.concurrent("Connection.close() leaves nothing of a stubborn process, during an attempt too, and forbids another", async () => {
+test.concurrent("Connection.stop() leaves nothing of a stubborn process, during an attempt too, and nothing calls back", async () => {
   verifies("STDIO-NO-SURVIVORS");
   using folder = tempDir();
   const journal = join(folder.path, "journal");
   const flags = ["--journal", journal, "--ignore-eof", "--ignore-term", "--fork"];
   const ready = await connected(openConnection(stdioServer(flags)));
   const during = openConnection(stdioServer([...flags, "--hang"]));
-  const attempt = during.connection.connect(DEADLINE);
+  const attempt = during.connect(DEADLINE);
   await waitFor("both run", () => new Set(readJournal(journal).map((entry) => entry.pid)).size === 2);
   const startedAt = performance.now();
-  await Promise.all([ready.connection.close(), ready.connection.close(), during.connection.close(), attempt]);
+  await Promise.all([ready.close(), ready.close(), during.close(), attempt]);
   expect(performance.now() - startedAt).toBeLessThan(6_500);
   expect(readJournal(journal).flatMap((entry) => liveMembers(entry.pid))).toEqual([]);
-  expect([ready.connection.state, during.connection.state]).toEqual(["disconnected", "disconnected"]);
-  await ready.connection.connect(DEADLINE);
-  expect(ready.connection.state).toBe("disconnected");
+  expect([ready.state, during.state]).toEqual(["disconnected", "disconnected"]);
+  expect([ready.failure, during.failure]).toEqual([undefined, undefined]);
+  expect((await failureOf(() => ready.connection.call(makeCall("echo"))))["code"]).toBe("SERVER_NOT_READY");
   expect(processesWith(`${STDIO_SERVER}\u0000--journal\u0000${journal}`)).toEqual([]);
 }, 15_000);

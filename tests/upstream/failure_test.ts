@@ -88,8 +88,8 @@ for (const [name, server, failureClass, sentence, hint] of CAUSES) {
   test.concurrent(`Connection.connect() explains ${name}`, async () => {
     verifies("CALL-DEAD-SERVER");
     await using open = openConnection(server);
-    await open.connection.connect({ deadlineMs: 4_000 });
-    const { state, failure } = open.connection;
+    await open.connect({ deadlineMs: 4_000 });
+    const { state, failure } = open;
     expect(state).toBe("error");
     expect(failure?.class).toBe(failureClass);
     expect(failure?.message).toStartWith("Cannot connect 's': ");
@@ -112,8 +112,8 @@ for (const [status, failureClass, retriable] of STATUSES) {
     await using http = serveHttp({ kind: "status", status });
     for (const transport of ["streamable_http", "sse", "auto"] as const) {
       await using open = openConnection(makeServer({ url: http.url, transport }));
-      await open.connection.connect({ deadlineMs: 4_000 });
-      const { failure } = open.connection;
+      await open.connect({ deadlineMs: 4_000 });
+      const { failure } = open;
       expect(`${transport}: ${failure?.class}`).toBe(`${transport}: ${failureClass}`);
       expect(failure?.message).toContain(`HTTP ${status}`);
       expect(failure && isRetriable(failure)).toBe(retriable);
@@ -135,9 +135,9 @@ test("Connection.connect() ends at its deadline when nothing answers, over stdio
     servers.map(async (server) => {
       await using open = openConnection(server);
       const startedAt = performance.now();
-      await open.connection.connect({ deadlineMs: 500 });
+      await open.connect({ deadlineMs: 500 });
       expect(performance.now() - startedAt).toBeLessThan(750);
-      expect(open.connection.failure).toMatchObject({
+      expect(open.failure).toMatchObject({
         class: "timeout",
         hint: expect.stringContaining("connection_timeout") as unknown as string,
       });
@@ -160,9 +160,9 @@ test.concurrent("Connection hides secrets in stderr, in the failure and in the l
     { ...server, args },
     { env: { ...process.env, FROM_PARENT: "canary-reference-1" } },
   );
-  await open.connection.connect({ deadlineMs: 4_000 });
-  const shown = JSON.stringify([open.connection.failure, open.connection.stderr(10), open.lines]);
-  expect(open.connection.failure?.message).toBe(
+  await open.connect({ deadlineMs: 4_000 });
+  const shown = JSON.stringify([open.failure, open.connection.stderr(10), open.lines]);
+  expect(open.failure?.message).toBe(
     "Cannot connect 's': the process exited with code 1; it last said: using *** and *** and *** and ***",
   );
   for (const canary of canaries) expect(shown).not.toContain(canary);

@@ -32,7 +32,8 @@ test.concurrent("Upstreams.start() never starts what is off or faulty, and a cal
   for (const name of off) {
     const failure = await failureOf(() => open.upstreams.ready(name, SOON));
     expect(failure["code"]).toBe("SERVER_OFF");
-    expect(failure.message).toBe(`Cannot call '${name}': it is ${name.replace("_", "-")}`);
+    const why = name === "auto_disabled" ? ": the configuration says so" : "";
+    expect(failure.message).toBe(`Cannot call '${name}': it is ${name.replace("_", "-")}${why}`);
     expect(failure["hint"]).toContain("startup_mode");
   }
   expect(await failureOf(() => open.upstreams.ready("faulty", SOON))).toMatchObject({
@@ -43,8 +44,12 @@ test.concurrent("Upstreams.start() never starts what is off or faulty, and a cal
     code: "SERVER_UNKNOWN",
     hint: "Did you mean 'active'?",
   });
-  expect(readdirSync(folder.path)).toEqual(["active"]);
-  const categories = open.upstreams.list().map((connection) => open.upstreams.category(connection));
+  // A lazy server whose tools nobody knows is visited once, and closed.
+  const lazy = open.upstreams.find("lazy");
+  await waitFor("the visit is over", () => open.lists.has("lazy") && lazy?.connection === "disconnected");
+  expect(lazy?.status.attempts).toBe(1);
+  expect(readdirSync(folder.path).toSorted()).toEqual(["active", "lazy"]);
+  const categories = open.upstreams.list().map((upstream) => upstream.category);
   expect(categories).toEqual([
     "disabled",
     "quarantined",
@@ -62,12 +67,14 @@ test.concurrent("Upstreams.ready() connects a lazy server on its first call: ten
   await using open = openUpstreams([
     stdioServer(["--journal", journal, "--slow-start", "100"], { startupMode: "lazy_loading" }),
   ]);
+  // Not visited first: its tools are known.
+  open.store.rememberServer("s", { everConnected: true, toolCount: 1 });
   open.upstreams.start();
   expect(open.upstreams.isSettled).toBe(true);
   const connections = await Promise.all(Array.from({ length: 10 }, () => open.upstreams.ready("s", SOON)));
   expect(new Set(connections).size).toBe(1);
   expect(readJournal(journal).filter((entry) => entry.started)).toHaveLength(1);
-  expect(connections[0]?.state).toBe("ready");
+  expect(open.upstreams.find("s")?.connection).toBe("ready");
   expect(open.lists.get("s")?.length).toBeGreaterThan(0);
 });
 
@@ -76,7 +83,7 @@ test.concurrent("Upstreams remembers era, time and tools of a server in the stor
   await using http = serveHttp();
   await using open = openUpstreams([makeServer({ url: http.url, transport: "auto" })]);
   open.upstreams.start();
-  await waitFor("it is ready", () => open.upstreams.find("s")?.state === "ready");
+  await waitFor("it is ready", () => open.upstreams.find("s")?.connection === "ready");
   const memory = open.store.findServer("s");
   expect(memory).toMatchObject({
     era: "legacy",
@@ -100,8 +107,9 @@ test("Upstreams.ready() gives up when the caller's time or patience ends, and th
   const cancelled = failureOf(() => open.upstreams.ready("s", { ...SOON, signal: abort.signal }));
   abort.abort(new Error("enough"));
   expect((await cancelled)["code"]).toBe("CALL_CANCELLED");
-  expect((await open.upstreams.ready("s", SOON)).state).toBe("ready");
-  expect(open.upstreams.find("s")?.attempts).toBe(1);
+  expect((await open.upstreams.ready("s", SOON)).inFlight).toBe(0);
+  expect(open.upstreams.find("s")?.connection).toBe("ready");
+  expect(open.upstreams.find("s")?.status.attempts).toBe(1);
 });
 
 test.concurrent("Upstreams.ready() fails at once, with reason and hint, where trying again cannot help", async () => {
@@ -121,10 +129,15 @@ test.concurrent("Upstreams.ready() fails at once, with reason and hint, where tr
     const failure = await failureOf(() => open.upstreams.ready(name, SOON));
     expect(failure["code"]).toBe(code);
     expect(failure["hint"]).toBeString();
-    expect(open.upstreams.find(name)?.attempts).toBe(1);
+    expect(open.upstreams.find(name)?.status.attempts).toBe(1);
   }
   const failure = await failureOf(() => open.upstreams.ready("leaves", SOON));
-  expect(failure["data"]).toEqual({ server: "leaves", class: "exit", stderr: ["no licence"] });
+  expect(failure["data"]).toEqual({
+    server: "leaves",
+    class: "exit",
+    stderr: ["no licence"],
+    next_attempt_at: expect.any(Number) as number,
+  });
 });
 
 test.concurrent("Upstreams starts a crashed active server again after its backoff, not at once, and a lazy one never", async () => {
@@ -139,14 +152,26 @@ test.concurrent("Upstreams starts a crashed active server again after its backof
     failureOf(() => lazy.call(makeCall("crash"))),
   ]);
   const crashedAt = performance.now();
-  expect(active.state).toBe("error");
-  await waitFor("it is up again", () => active.attempts === 2 && active.state === "ready", 4_000);
+  const [activeOne, lazyOne] = [open.upstreams.find("s"), open.upstreams.find("lazy")];
+  const lazyAttempts = lazyOne?.status.attempts ?? 0;
+  expect(activeOne?.connection).toBe("error");
+  await waitFor(
+    "it is up again",
+    () => activeOne?.status.attempts === 2 && activeOne.connection === "ready",
+    4_000,
+  );
   const tookMs = performance.now() - crashedAt;
   expect(tookMs).toBeGreaterThan(700);
   expect(tookMs).toBeLessThan(2_500);
-  expect(lazy.attempts).toBe(1);
-  await failureOf(() => active.call(makeCall("crash")));
-  expect((await open.upstreams.ready("s", SOON)).attempts).toBe(3);
+  expect(lazyOne?.status).toMatchObject({
+    attempts: lazyAttempts,
+    isTrying: false,
+    nextAttemptAt: undefined,
+  });
+  // Each attempt has a connection of its own.
+  await failureOf(async () => (await open.upstreams.ready("s", SOON)).call(makeCall("crash")));
+  await open.upstreams.ready("s", SOON);
+  expect(activeOne?.status.attempts).toBe(3);
 });
 
 test.concurrent("Upstreams: twelve hanging servers for two places delay a healthy process by their patience, and a URL not at all", async () => {
@@ -162,13 +187,13 @@ test.concurrent("Upstreams: twelve hanging servers for two places delay a health
   const startedAt = performance.now();
   open.upstreams.start();
   expect(performance.now() - startedAt).toBeLessThan(100);
-  await waitFor("the URL is ready", () => open.upstreams.find("url")?.state === "ready", 1_500);
+  await waitFor("the URL is ready", () => open.upstreams.find("url")?.connection === "ready", 1_500);
   // A call does not stand in line.
   const called = await open.upstreams.ready("healthy", { timeoutMs: 3_000 });
   expect(await called.call(makeCall("echo"))).toBeDefined();
-  expect(hanging.filter(({ name }) => open.upstreams.find(name)?.state === "connecting").length).toBeLessThan(
-    12,
-  );
+  expect(
+    hanging.filter(({ name }) => open.upstreams.find(name)?.connection === "connecting").length,
+  ).toBeLessThan(12);
 }, 15_000);
 
 test.concurrent("Upstreams: hanging URLs and processes hold a place for their patience and no longer", async () => {
@@ -190,15 +215,15 @@ test.concurrent("Upstreams: hanging URLs and processes hold a place for their pa
   );
   const startedAt = performance.now();
   open.upstreams.start();
-  await waitFor("the healthy URL is ready", () => open.upstreams.find("url")?.state === "ready", 5_000);
+  await waitFor("the healthy URL is ready", () => open.upstreams.find("url")?.connection === "ready", 5_000);
   expect(performance.now() - startedAt).toBeLessThan(3 * 250 + 1_200);
   await waitFor(
     "the healthy process is ready",
-    () => open.upstreams.find("process")?.state === "ready",
+    () => open.upstreams.find("process")?.connection === "ready",
     10_000,
   );
   expect(performance.now() - startedAt).toBeLessThan(3 * 2_000 + 2_000);
-  expect(urls.every(({ name }) => open.upstreams.find(name)?.state === "connecting")).toBe(true);
+  expect(urls.every(({ name }) => open.upstreams.find(name)?.connection === "connecting")).toBe(true);
 }, 20_000);
 
 test.concurrent("Upstreams: a server that crashes or hangs makes no call to another one fail", async () => {
@@ -210,7 +235,7 @@ test.concurrent("Upstreams: a server that crashes or hangs makes no call to anot
   await failureOf(() => bad.call(makeCall("crash")));
   expect((await Promise.all(hung)).every((failure) => failure["code"] === "CALL_FAILED")).toBe(true);
   expect(await Promise.all(calls)).toHaveLength(100);
-  expect(good.state).toBe("ready");
+  expect(open.upstreams.find("good")?.connection).toBe("ready");
 });
 
 test.concurrent("Upstreams.close() leaves no process and no attempt, whatever the servers do, and forbids new ones", async () => {
@@ -233,7 +258,8 @@ test.concurrent("Upstreams.close() leaves no process and no attempt, whatever th
   await waitFor(
     "some run",
     () =>
-      open.upstreams.find("good")?.state === "ready" && open.upstreams.find("stubborn")?.state === "ready",
+      open.upstreams.find("good")?.connection === "ready" &&
+      open.upstreams.find("stubborn")?.connection === "ready",
   );
   const startedAt = performance.now();
   await Promise.all([open.upstreams.close(), open.upstreams.close()]);
@@ -241,7 +267,9 @@ test.concurrent("Upstreams.close() leaves no process and no attempt, whatever th
   expect(readJournal(journal).flatMap((entry) => liveMembers(entry.pid))).toEqual([]);
   await waitFor("the request was dropped", () => http.seen.every((seen) => seen.isAborted));
   const starts = readJournal(journal).length;
-  expect((await failureOf(() => open.upstreams.ready("good", SOON)))["code"]).toBe("UPSTREAM_FAILED");
+  const refusedAt = performance.now();
+  expect((await failureOf(() => open.upstreams.ready("good", SOON)))["code"]).toBe("SERVER_NOT_READY");
+  expect(performance.now() - refusedAt).toBeLessThan(100);
   expect(readJournal(journal)).toHaveLength(starts);
   await open[Symbol.asyncDispose]();
 }, 15_000);

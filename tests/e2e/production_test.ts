@@ -31,8 +31,8 @@ const ROOM = 64;
 const HTTP_FACTOR = 8;
 const LIMIT_MS = 60_000;
 /** What the machine may add to a server's bound: its share of booting the sick ones' processes, and noise. */
-const SPAWN_CPU_MS = 15;
-const NOISE_MS = 1_000;
+const SPAWN_CPU_MS = 30;
+const NOISE_MS = 1_500;
 
 const SETTINGS: SettingsParts = {
   maxConcurrentConnections: PLACES,

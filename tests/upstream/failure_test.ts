@@ -1,7 +1,7 @@
 /**
  * Failures: every cause has one class, a sentence, a way out, and no secret.
  */
-import { SdkError, SdkErrorCode } from "@modelcontextprotocol/client";
+import { SdkError, SdkErrorCode, SseError } from "@modelcontextprotocol/client";
 import { expect, test } from "bun:test";
 import { ProxyError } from "../../src/core/errors.ts";
 import type { FailureClass, Server } from "../../src/core/model.ts";
@@ -9,6 +9,8 @@ import { describeFailure, isRetriable } from "../../src/upstream/failure.ts";
 import { serveHttp } from "../fixtures/http_server.ts";
 import { makeServer, openConnection, stdioServer } from "../fixtures/upstreams.ts";
 import { verifies } from "../requirements.ts";
+
+type ErrorEventOfSdk = ConstructorParameters<typeof SseError>[2];
 
 /** Name, server, class, sentence behind `Cannot connect 's': `, hint. */
 const CAUSES: readonly (readonly [string, Server, FailureClass, RegExp, RegExp])[] = [
@@ -171,6 +173,11 @@ test.concurrent("Connection hides secrets in stderr, in the failure and in the l
 const SERVER = makeServer({ url: "http://127.0.0.1:1/" });
 
 test.each<[unknown, FailureClass]>([
+  // A refused stream of the older kind: the SDK gives no code then.
+  [
+    new SseError(undefined, "SSE error: fetch failed", { type: "error" } as unknown as ErrorEventOfSdk),
+    "network",
+  ],
   [new ProxyError("SECRET_MISSING", "Cannot resolve"), "config"],
   [new SdkError(SdkErrorCode.RequestTimeout, "slow"), "timeout"],
   [Object.assign(new Error("x"), { code: "ECONNRESET" }), "network"],

@@ -475,17 +475,17 @@ test("parseConfig() lets a variable win over the file and a flag over both", () 
     MCPPROXY_API_KEY: "123",
   };
   expect(parse(file).settings).toMatchObject({ dataDir: "/etc/m/file", logLevel: "warn" });
-  expect(parse(file, { env, cwd: "/work" }).settings).toMatchObject({
+  expect(parse(file, { env, cwd: "/srv" }).settings).toMatchObject({
     listen: { port: 2 },
     toolsLimit: 4,
     readOnlyMode: true,
     trustedHosts: ["a", "b"],
     logLevel: "error",
-    dataDir: "/work/env",
+    dataDir: "/srv/env",
     apiKey: "123",
   });
   const overrides = { listen: "127.0.0.1:3", dataDir: "~/flag", logLevel: "debug", toolResponseMode: "full" };
-  expect(parse(file, { env, cwd: "/work", overrides }).settings).toMatchObject({
+  expect(parse(file, { env, cwd: "/srv", overrides }).settings).toMatchObject({
     listen: { port: 3 },
     dataDir: "/home/u/flag",
     logLevel: "debug",

@@ -78,12 +78,24 @@ export function openHttp(
   return new StreamableHTTPClientTransport(new URL(url), options);
 }
 
+/** A log message nobody here listens to; a flood of them must not cost the reading of each. Never an answer. */
+function isLogMessage(event: string): boolean {
+  return (
+    event.includes('"method":"notifications/message"') &&
+    !event.includes('"id":') &&
+    !event.includes('"result":')
+  );
+}
+
 /** A `fetch` that tells of the first answer and of a wish to be left alone (RFC 9110 section 10.2.3). */
 function observedFetch(
   context: TransportContext,
 ): (input: string | URL, init?: RequestInit) => Promise<Response> {
   return async (input, init) => {
-    const response = capBody(await fetch(input, init), MAX_BODY_BYTES);
+    const response = capBody(await fetch(input, init), {
+      maxBytes: MAX_BODY_BYTES,
+      isUnwanted: isLogMessage,
+    });
     context.onAnswer?.();
     const after = response.headers.get("retry-after");
     if (after !== null) {

@@ -2,6 +2,7 @@
  * Bodies: counted as a whole or by event, after decompression, and left alone where they say that they fit.
  */
 import { expect, test } from "bun:test";
+import fc from "fast-check";
 import { BodyTooLongError, capBody } from "../../src/lib/capped_body.ts";
 import { failureOf } from "../fixtures/wait.ts";
 
@@ -14,7 +15,7 @@ function capped(type: string, ...parts: readonly string[]): Promise<string> {
       controller.close();
     },
   });
-  return capBody(new Response(body, { headers: { "content-type": type } }), MAX_BYTES).text();
+  return capBody(new Response(body, { headers: { "content-type": type } }), { maxBytes: MAX_BYTES }).text();
 }
 
 test("capBody() lets a body pass that fits to the byte, and fails one that is longer", async () => {
@@ -36,13 +37,12 @@ test("capBody() counts each event of a stream by itself, however its lines end a
 
 test("capBody() leaves status and headers as they are, and a short body untouched", async () => {
   const short = new Response("12345", { headers: { "content-length": "5" } });
-  expect(capBody(short, MAX_BYTES)).toBe(short);
+  expect(capBody(short, { maxBytes: MAX_BYTES })).toBe(short);
   const none = new Response(null, { status: 202 });
-  expect(capBody(none, MAX_BYTES)).toBe(none);
-  const wrapped = capBody(
-    new Response("12", { status: 404, statusText: "No", headers: { "x-a": "b" } }),
-    MAX_BYTES,
-  );
+  expect(capBody(none, { maxBytes: MAX_BYTES })).toBe(none);
+  const wrapped = capBody(new Response("12", { status: 404, statusText: "No", headers: { "x-a": "b" } }), {
+    maxBytes: MAX_BYTES,
+  });
   expect([wrapped.status, wrapped.statusText, wrapped.headers.get("x-a"), await wrapped.text()]).toEqual([
     404,
     "No",
@@ -58,6 +58,39 @@ test("capBody() counts what comes out of a compressed body", async () => {
     fetch: () =>
       new Response(Bun.gzipSync(new Uint8Array(100_000)), { headers: { "content-encoding": "gzip" } }),
   });
-  const response = capBody(await fetch(server.url), 50_000);
+  const response = capBody(await fetch(server.url), { maxBytes: 50_000 });
   expect(await failureOf(() => response.text())).toBeInstanceOf(BodyTooLongError);
+});
+
+test("capBody() drops unwanted events that come whole, and no byte of any other, however the stream is cut", async () => {
+  const event = fc.record({
+    isWanted: fc.boolean(),
+    text: fc.string({ unit: "grapheme", maxLength: 20 }).map((text) => text.replaceAll(/[\r\n]/g, "")),
+    end: fc.constantFrom("\n\n", "\r\n\r\n"),
+  });
+  const cuts = fc.array(fc.nat({ max: 400 }), { maxLength: 8 });
+  await fc.assert(
+    fc.asyncProperty(fc.array(event, { maxLength: 12 }), cuts, async (events, at) => {
+      const written = events.map(
+        ({ isWanted, text, end }) => `data: ${isWanted ? "keep" : "drop"} ${text}${end}`,
+      );
+      const bytes = new TextEncoder().encode(written.join(""));
+      const borders = [0, ...at.filter((cut) => cut < bytes.length).toSorted((a, b) => a - b), bytes.length];
+      const body = new ReadableStream<Uint8Array>({
+        start: (controller) => {
+          for (const [i, from] of borders.entries()) {
+            const part = bytes.slice(from, borders[i + 1]);
+            if (part.length > 0) controller.enqueue(part);
+          }
+          controller.close();
+        },
+      });
+      const response = new Response(body, { headers: { "content-type": "text/event-stream" } });
+      const isUnwanted = (text: string): boolean => text.startsWith("data: drop");
+      const out = await capBody(response, { maxBytes: 1_000, isUnwanted }).text();
+      const kept = out.split(/(?<=\r?\n\r?\n)/).filter((text) => text !== "" && !isUnwanted(text));
+      expect(kept).toEqual(written.filter((text) => !isUnwanted(text)));
+      if (borders.length === 2) expect(out).toBe(kept.join(""));
+    }),
+  );
 });

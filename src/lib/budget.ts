@@ -13,16 +13,23 @@ export interface BudgetOptions {
 
 /** A limit on how often something is done. */
 export class Budget {
-  readonly #options: BudgetOptions;
+  readonly #windowMs: number;
+  #limit: number;
   #spent: number[] = [];
 
-  constructor(options: BudgetOptions) {
-    this.#options = options;
+  constructor({ limit, windowMs }: BudgetOptions) {
+    this.#limit = limit;
+    this.#windowMs = windowMs;
+  }
+
+  /** Allows so many from now on; what was spent stays spent. */
+  resize(limit: number): void {
+    this.#limit = limit;
   }
 
   /** Spends one at `now`, on a clock that never jumps. */
   spend(now: number): void {
-    this.#spent = [...this.#spent, now].slice(-this.#options.limit);
+    this.#spent = [...this.#spent, now].slice(-this.#limit);
   }
 
   /** Spends one if there is one left; says whether there was. */
@@ -34,8 +41,7 @@ export class Budget {
 
   /** How long until one more may be spent, milliseconds; 0 when it may be now. */
   waitMs(now: number): number {
-    const { limit, windowMs } = this.#options;
-    const oldest = this.#spent.at(-limit);
-    return oldest === undefined ? 0 : Math.max(0, oldest + windowMs - now);
+    const oldest = this.#spent.at(-this.#limit);
+    return oldest === undefined ? 0 : Math.max(0, oldest + this.#windowMs - now);
   }
 }

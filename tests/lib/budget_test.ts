@@ -57,3 +57,14 @@ test("Budget.trySpend() spends what is left and nothing beyond", () => {
   const budget = new Budget({ limit: 2, windowMs: 100 });
   expect([0, 10, 20, 99, 100, 105, 110].filter((now) => budget.trySpend(now))).toEqual([0, 10, 100, 110]);
 });
+
+test("Budget.resize() allows more or fewer from then on, and what was spent stays spent", () => {
+  const budget = new Budget({ limit: 1, windowMs: 100 });
+  budget.spend(0);
+  budget.resize(2);
+  expect(budget.waitMs(10)).toBe(0);
+  budget.spend(10);
+  expect(budget.waitMs(10)).toBe(90);
+  budget.resize(1);
+  expect(budget.waitMs(10)).toBe(100);
+});

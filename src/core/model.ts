@@ -101,6 +101,8 @@ export interface Server {
   readonly tags: readonly string[];
   readonly created?: string;
   readonly updated?: string;
+  /** When it was connected last, by what an earlier program noted in the file; Unix milliseconds, 0 when it did not say. */
+  readonly formerlyConnectedAt?: number;
   /** What is wrong with this entry; a server with faults is listed and never started. */
   readonly faults: readonly Fault[];
 }

@@ -70,7 +70,10 @@ export interface GroupDefinition {
   readonly name: string;
   readonly description: string;
   readonly enabled: boolean;
+  /** Name or id of the group it is part of. */
   readonly parent?: string;
+  readonly color?: string;
+  readonly iconEmoji?: string;
 }
 
 /** Every top-level setting. */
@@ -101,6 +104,12 @@ export interface Settings {
   readonly supervision: SupervisionSettings;
   readonly unannotatedTools: "read" | "write";
   readonly readOnlyMode: boolean;
+  readonly disableManagement: boolean;
+  readonly allowServerAdd: boolean;
+  readonly allowServerRemove: boolean;
+  /** Whether servers added or changed by programs are held until a person approves. */
+  readonly quarantineEnabled: boolean;
+  readonly persistAutoDisableToConfig: boolean;
   readonly legacyTools: boolean;
   readonly routingMode: "retrieve_tools" | "direct";
   readonly environment: EnvironmentSettings;
@@ -119,4 +128,6 @@ export interface Config {
   /** Faults of single servers; such a server is listed and never started. */
   readonly faults: readonly Fault[];
   readonly findings: readonly Finding[];
+  /** Top-level values as written, without servers and groups: what changed is told by them. */
+  readonly top?: Readonly<Record<string, unknown>>;
 }

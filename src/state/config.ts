@@ -12,6 +12,7 @@ import { ProxyError } from "../core/errors.ts";
 import { parseDuration } from "../lib/duration.ts";
 import { formatPath, parseJsonc } from "../lib/jsonc.ts";
 import { oneLine } from "../lib/log.ts";
+import { Slugs } from "../lib/slug.ts";
 import {
   faultAt,
   faultsOfIssues,
@@ -22,19 +23,19 @@ import {
   withoutNulls,
 } from "./config_fault.ts";
 import { findConfigFile, readConfigFile } from "./config_file.ts";
+import { readGroups } from "./config_groups.ts";
 import { settingsSchema } from "./config_schema.ts";
 import { duplicateFault, expandHome, readServer } from "./config_server.ts";
 import type { Fault, Finding, Server } from "../core/model.ts";
 import type {
   Config,
-  GroupDefinition,
   ListenAddress,
   LoggingSettings,
   LogLevel,
   Settings,
   SupervisionSettings,
 } from "../core/settings.ts";
-import type { JsoncDuplicate } from "../lib/jsonc.ts";
+import type { JsoncDocument, JsoncDuplicate } from "../lib/jsonc.ts";
 import type { FaultSite } from "./config_fault.ts";
 import type { ConfigFileOptions } from "./config_file.ts";
 import type { SettingsEntry } from "./config_schema.ts";
@@ -68,6 +69,11 @@ export interface LoadOptions extends ConfigFileOptions {
   /** The same as `overrides.dataDir`. */
   readonly dataDir?: string | undefined;
   readonly overrides?: ConfigOverrides;
+}
+
+/** The whole file, as it was read. */
+interface FileSite extends FaultSite {
+  readonly document: JsoncDocument;
 }
 
 const KEYS = new KeyCheck([...Object.keys(settingsSchema.shape), "mcpServers", "$schema"]);
@@ -109,13 +115,13 @@ export async function loadConfig(options: LoadOptions): Promise<Config> {
  *   in `data.faults`; `USAGE` when a flag has a wrong value
  */
 export function parseConfig(text: string, options: ParseOptions): Config {
-  const site: FaultSite = { file: options.path, document: parseJsonc(text) };
+  const site: FileSite = { file: options.path, document: parseJsonc(text) };
   const syntax = site.document.faults.map(({ path, ...fault }): Fault => ({
     file: site.file,
     ...fault,
     key: formatPath(path),
   }));
-  if (syntax.length > 0) throw invalid(options.path, syntax);
+  if (syntax.length > 0) throw invalidConfig(options.path, syntax);
   const raw = site.document.value;
   const { mcpServers, ...top } = isRecord(raw) ? withoutNulls(raw) : {};
   const result = settingsSchema.safeParse(isRecord(raw) ? nestedWithoutNulls(top) : raw);
@@ -132,17 +138,23 @@ export function parseConfig(text: string, options: ParseOptions): Config {
   const override = readOverrides(entry, options);
   const listen = readListen(override.entry.listen);
   if (typeof listen === "string") faults.push(listenFault(site, override, listen));
-  const groupIds = new Set(entry.groups.flatMap((group) => (group.id === undefined ? [] : [group.id])));
-  const read = readServers(mcpServers, { site, home, groupIds });
+  const { groups, faults: groupFaults } = readGroups(entry.groups, site);
+  faults.push(...groupFaults);
+  const read = readServers(mcpServers, { site, home, groups: new Slugs(groups) }, site.document.duplicates);
   faults.push(...override.faults);
-  if (faults.length > 0) throw invalid(options.path, [...faults, ...read.faults]);
+  if (faults.length > 0) throw invalidConfig(options.path, [...faults, ...read.faults]);
   const address = typeof listen === "string" ? { hostname: LOOPBACK, port: DEFAULT_PORT } : listen;
   return {
     path: options.path,
-    settings: toSettings(override.entry, address, { dataDir: dataDirOf(override, options, home), home }),
+    settings: toSettings(override.entry, address, {
+      dataDir: dataDirOf(override, options, home),
+      home,
+      groups,
+    }),
     servers: read.servers,
     faults: read.faults,
     findings: [...listenFindings(override.entry.listen), ...topFindings(site, top), ...read.findings],
+    top: withoutGroups(top),
   };
 }
 
@@ -164,7 +176,8 @@ export function faultsOf(error: unknown): readonly Fault[] {
   return Array.isArray(faults) ? (faults as readonly Fault[]) : [];
 }
 
-function invalid(path: string, unsorted: readonly Fault[]): ProxyError {
+/** Makes the error for a configuration with faults. */
+export function invalidConfig(path: string, unsorted: readonly Fault[]): ProxyError {
   const faults = unsorted.toSorted((a, b) => a.line - b.line || a.column - b.column);
   const [first] = faults;
   const count = faults.length === 1 ? "1 fault" : `${faults.length} faults`;
@@ -190,8 +203,12 @@ function nestedWithoutNulls(top: Readonly<Record<string, unknown>>): Readonly<Re
   );
 }
 
+function withoutGroups(top: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  return Object.fromEntries(Object.entries(top).filter(([key]) => key !== "groups"));
+}
+
 /** Keys that stand twice outside the servers: those with an effect are faults, the rest findings. */
-function topDuplicates(site: FaultSite, isKnown: boolean): Fault[] {
+function topDuplicates(site: FileSite, isKnown: boolean): Fault[] {
   return site.document.duplicates
     .filter(({ path }) => path.length === 1 || path[0] !== "mcpServers")
     .filter(
@@ -201,7 +218,7 @@ function topDuplicates(site: FaultSite, isKnown: boolean): Fault[] {
     .map((duplicate) => duplicateFault(site, duplicate));
 }
 
-function topFindings(site: FaultSite, top: Readonly<Record<string, unknown>>): Finding[] {
+function topFindings(site: FileSite, top: Readonly<Record<string, unknown>>): Finding[] {
   const doubled = topDuplicates(site, false).map((fault): Finding => ({
     level: "warning",
     code: "KEY_DUPLICATE",
@@ -321,12 +338,15 @@ interface ReadServers {
   readonly findings: readonly Finding[];
 }
 
-function readServers(value: unknown, context: ServerContext): ReadServers {
+function readServers(
+  value: unknown,
+  context: ServerContext,
+  duplicates: readonly JsoncDuplicate[],
+): ReadServers {
   const servers: Server[] = [];
   const faults: Fault[] = [];
   const findings: Finding[] = [];
   const names = new Set<string>();
-  const { duplicates } = context.site.document;
   for (const raw of rawServers(value, duplicates)) {
     const { server, findings: odd } = readServer(raw, context);
     if (names.has(server.name)) {
@@ -380,7 +400,11 @@ interface Folders {
   readonly home: string;
 }
 
-function toSettings(entry: SettingsEntry, listen: ListenAddress, folders: Folders): Settings {
+function toSettings(
+  entry: SettingsEntry,
+  listen: ListenAddress,
+  { groups, ...folders }: Folders & Pick<Settings, "groups">,
+): Settings {
   const { dataDir } = folders;
   return {
     listen,
@@ -403,6 +427,11 @@ function toSettings(entry: SettingsEntry, listen: ListenAddress, folders: Folder
     supervision: supervisionOf(entry),
     unannotatedTools: entry.unannotated_tools,
     readOnlyMode: entry.read_only_mode,
+    disableManagement: entry.disable_management,
+    allowServerAdd: entry.allow_server_add,
+    allowServerRemove: entry.allow_server_remove,
+    quarantineEnabled: entry.quarantine_enabled,
+    persistAutoDisableToConfig: entry.persist_auto_disable_to_config,
     legacyTools: entry.legacy_tools,
     routingMode: entry.routing_mode,
     environment: {
@@ -413,7 +442,7 @@ function toSettings(entry: SettingsEntry, listen: ListenAddress, folders: Folder
     },
     logLevel: logLevelOf(entry),
     logging: loggingOf(entry, folders),
-    groups: groupsOf(entry),
+    groups,
   };
 }
 
@@ -458,15 +487,4 @@ function loggingOf(entry: SettingsEntry, { dataDir, home }: Folders): LoggingSet
 /** The Go proxy has one level more. */
 function logLevelOf(entry: SettingsEntry): LogLevel {
   return entry.logging.level === "trace" ? "debug" : entry.logging.level;
-}
-
-function groupsOf(entry: SettingsEntry): GroupDefinition[] {
-  let next = Math.max(0, ...entry.groups.map((group) => group.id ?? 0));
-  return entry.groups.map(({ id, name, description, enabled, parent }) => ({
-    id: id ?? ++next,
-    name,
-    description,
-    enabled,
-    ...(parent !== undefined && parent !== "" && { parent: String(parent) }),
-  }));
 }

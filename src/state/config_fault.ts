@@ -15,7 +15,8 @@ import type { JsonPath, JsoncDocument, PlacePart } from "../lib/jsonc.ts";
 /** The file a fault is in. */
 export interface FaultSite {
   readonly file: string;
-  readonly document: JsoncDocument;
+  /** Finds where a path stands in it. */
+  readonly document: Pick<JsoncDocument, "place">;
 }
 
 /** What is wrong, and what would be right. */

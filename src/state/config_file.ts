@@ -14,6 +14,7 @@ import {
   lstatSync,
   mkdirSync,
   openSync,
+  readlinkSync,
   readSync,
   writeSync,
 } from "node:fs";
@@ -33,11 +34,13 @@ export interface ConfigFileOptions {
 }
 
 /** The largest file that is read, in bytes. */
-const FILE_SIZE_MAX_BYTES = 50 * 1024 * 1024;
+export const FILE_SIZE_MAX_BYTES = 50 * 1024 * 1024;
 
 const FILE_NAME = "mcp_config.json";
 const DEFAULT_TEXT = '{\n  "mcpServers": []\n}\n';
 const CHUNK_BYTES = 256 * 1024;
+/** As many links as Linux follows. */
+const LINKS_MAX = 40;
 
 /**
  * Finds the configuration file: `--config`, `MCPPROXY_CONFIG`, `./mcp_config.json`,
@@ -74,19 +77,47 @@ export function findConfigFile(options: ConfigFileOptions): string {
  * @throws ProxyError `CONFIG_UNREADABLE` saying what lies at the path and what to do
  */
 export function readConfigFile(path: string): string {
-  const bytes = readBytes(path);
+  const text = decodeConfig(path, readConfigBytes(path));
+  return text.startsWith("\ufeff") ? text.slice(1) : text;
+}
+
+/**
+ * The text of a file's bytes; a byte order mark stays in, so that encoding it again gives the same bytes.
+ *
+ * @throws ProxyError `CONFIG_UNREADABLE` when it is not UTF-8
+ */
+export function decodeConfig(path: string, bytes: Uint8Array): string {
   const [first, second] = bytes;
   if ((first === 0xff && second === 0xfe) || (first === 0xfe && second === 0xff)) {
     throw unreadable(path, "it is UTF-16 text", "Save the file again as UTF-8");
   }
   try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (cause) {
     throw unreadable(path, "it is not UTF-8 text", "Save the file again as UTF-8", cause);
   }
 }
 
-function readBytes(path: string): Uint8Array {
+/**
+ * Follows the links of the last part of a path; what the last one names need not be there.
+ *
+ * @throws ProxyError `CONFIG_UNREADABLE` when they go in a circle
+ */
+export function resolveLink(path: string): string {
+  let real = path;
+  for (let count = 0; count <= LINKS_MAX; count += 1) {
+    if (lstatSync(real, { throwIfNoEntry: false })?.isSymbolicLink() !== true) return real;
+    real = resolve(dirname(real), readlinkSync(real));
+  }
+  throw openError(path, Object.assign(new Error("too many links"), { code: "ELOOP" }));
+}
+
+/**
+ * Reads all bytes of a file.
+ *
+ * @throws ProxyError `CONFIG_UNREADABLE` saying what lies at the path and what to do
+ */
+export function readConfigBytes(path: string): Uint8Array {
   let file: number;
   try {
     // Without O_NONBLOCK, opening a FIFO waits until somebody writes into it.

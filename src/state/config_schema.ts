@@ -179,6 +179,9 @@ export const serverSchema = z.object(
     isolation: foreign("Read and kept for the Go proxy"),
     created: text("When the entry was made").optional(),
     updated: text("When the entry last changed").optional(),
+    ever_connected: foreign("What the Go proxy noted; read once, never written"),
+    last_successful_connection: foreign("What the Go proxy noted; read once, never written"),
+    tool_count: foreign("What the Go proxy noted; not read"),
   },
   { error: wrong("an object", 'Write an object: {"name": "…", "command": "…"}') },
 );

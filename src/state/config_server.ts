@@ -10,9 +10,12 @@ import { join } from "node:path";
 import { parseDuration } from "../lib/duration.ts";
 import { formatPath } from "../lib/jsonc.ts";
 import { faultAt, faultsOfIssues, isRecord, KeyCheck, withoutNulls } from "./config_fault.ts";
+import { groupFindings } from "./config_groups.ts";
 import { serverSchema } from "./config_schema.ts";
 import type { Fault, Finding, Server, StartupMode, TransportKind } from "../core/model.ts";
+import type { GroupDefinition } from "../core/settings.ts";
 import type { JsonPath, JsoncDuplicate } from "../lib/jsonc.ts";
+import type { Slugs } from "../lib/slug.ts";
 import type { FaultSite, Verdict } from "./config_fault.ts";
 import type { ServerEntry } from "./config_schema.ts";
 
@@ -21,9 +24,15 @@ export interface ServerContext {
   readonly site: FaultSite;
   /** What `~` stands for. */
   readonly home: string;
-  /** Ids of the groups the file defines. */
-  readonly groupIds: ReadonlySet<number>;
+  /** The groups the file defines. */
+  readonly groups: Slugs<GroupDefinition>;
 }
+
+/** The keys of an entry that decide its mode. */
+export type ModeKeys = Pick<
+  ServerEntry,
+  "startup_mode" | "quarantined" | "auto_disabled" | "enabled" | "disabled" | "stopped" | "start_on_boot"
+>;
 
 /** An entry as it stands in the file. */
 export interface RawServer {
@@ -97,7 +106,7 @@ export function expandHome(path: string, home: string): string {
 export function readServer(raw: RawServer, context: ServerContext): ReadServer {
   const { site } = context;
   const path: JsonPath = ["mcpServers", raw.key ?? raw.index];
-  const { name, verdict } = nameOf(raw);
+  const { name, verdict } = serverNameOf(raw);
   const faults: Fault[] = [];
   if (verdict !== undefined) {
     const isKey = raw.key !== undefined;
@@ -118,9 +127,10 @@ export function readServer(raw: RawServer, context: ServerContext): ReadServer {
       faults.push(faultAt(site, [...path, ...lacks.at], lacks.verdict, { server: name }));
   }
   faults.push(...(raw.duplicates ?? []).map((duplicate) => duplicateFault(site, duplicate, name)));
+  const server = toServer(name, entry, { transport, faults, context, source });
   return {
-    server: toServer(name, entry, { transport, faults, context, source }),
-    findings: KEYS.findings(site, path, source, name),
+    server,
+    findings: [...KEYS.findings(site, path, source, name), ...groupFindings(server, context.groups)],
   };
 }
 
@@ -128,7 +138,8 @@ function isSame(a: Fault, b: Fault): boolean {
   return a.key === b.key;
 }
 
-function nameOf(raw: RawServer): { readonly name: string; readonly verdict?: Verdict } {
+/** The name an entry has: its own, or one that says where it stands when that one cannot be used. */
+export function serverNameOf(raw: RawServer): { readonly name: string; readonly verdict?: Verdict } {
   const standIn = `mcpServers[${raw.index}]`;
   const given =
     raw.key ?? (isRecord(raw.value) && Object.hasOwn(raw.value, "name") ? raw.value.name : undefined);
@@ -306,12 +317,20 @@ function toServer(
     ...(entry.enabled_tools !== undefined &&
       entry.enabled_tools.length > 0 && { enabledTools: entry.enabled_tools }),
     disabledTools: entry.disabled_tools,
-    groups: groupsOf(entry, context.groupIds),
+    groups: groupsOf(entry, context.groups),
     tags: entry.tags,
     ...(entry.created && { created: entry.created }),
     ...(entry.updated && { updated: entry.updated }),
+    ...formerly(source),
     faults,
   };
+}
+
+/** A server the Go proxy connected is started before one that nobody ever did. */
+function formerly(source: Readonly<Record<string, unknown>>): Pick<Server, "formerlyConnectedAt"> {
+  if (source["ever_connected"] !== true) return {};
+  const at = Date.parse(String(source["last_successful_connection"]));
+  return { formerlyConnectedAt: Number.isFinite(at) ? at : 0 };
 }
 
 /** Reads what stands in the file, not the schema's copy, which lacks a `__proto__`. */
@@ -325,7 +344,8 @@ function timeoutOf(text: string | undefined): number | undefined {
   return (text === undefined ? 0 : parseDuration(text)) || undefined;
 }
 
-function startupModeOf(entry: ServerEntry): StartupMode {
+/** The mode an entry means; an explicit one wins over the older switches. */
+export function startupModeOf(entry: ModeKeys): StartupMode {
   if (entry.startup_mode) return entry.startup_mode;
   if (entry.quarantined === true) return "quarantined";
   if (entry.auto_disabled === true) return "auto_disabled";
@@ -334,8 +354,8 @@ function startupModeOf(entry: ServerEntry): StartupMode {
   return entry.start_on_boot === false ? "lazy_loading" : "active";
 }
 
-function groupsOf(entry: ServerEntry, groupIds: ReadonlySet<number>): string[] {
+function groupsOf(entry: ServerEntry, groups: Slugs<GroupDefinition>): string[] {
   const id = entry.group_id;
-  const own = id !== undefined && (id !== 0 || groupIds.has(0)) ? [String(id)] : [];
+  const own = id !== undefined && (id !== 0 || groups.find(0) !== undefined) ? [String(id)] : [];
   return [...new Set([...own, ...entry.groups.map(String)])];
 }

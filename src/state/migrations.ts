@@ -11,6 +11,7 @@ import type { Database } from "bun:sqlite";
 import init from "../../drizzle/0000_init.sql" with { type: "text" };
 import supervision from "../../drizzle/0001_supervision.sql" with { type: "text" };
 import children from "../../drizzle/0002_children.sql" with { type: "text" };
+import commits from "../../drizzle/0003_commits.sql" with { type: "text" };
 import { ProxyError } from "../core/errors.ts";
 
 /** In the order they are applied; never reordered, only appended to. */
@@ -18,6 +19,7 @@ const MIGRATIONS: readonly { readonly tag: string; readonly sql: string }[] = [
   { tag: "0000_init", sql: init },
   { tag: "0001_supervision", sql: supervision },
   { tag: "0002_children", sql: children },
+  { tag: "0003_commits", sql: commits },
 ];
 
 /**

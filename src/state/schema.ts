@@ -1,10 +1,10 @@
 /**
  * The tables of the database, as Drizzle sees them.
  *
- * Owns names and columns; the SQL that makes them is generated into `drizzle/` and embedded. Invariant:
- * everything here is observation (what was learned, when it worked) and can be learned again, so losing
- * it costs time, never a configuration. Times are Unix milliseconds. One JSON column for a whole server
- * was rejected: `tool_count` and `connected_at` decide the order of starting and are read alone.
+ * Owns names and columns; the SQL that makes them is generated into `drizzle/` and embedded. Invariant: the
+ * configuration is never here, only hashes of it; what was learned can be learned again, so losing the
+ * database costs time and history, never a configuration. Times are Unix milliseconds. One JSON column for a
+ * whole server was rejected: `tool_count` and `connected_at` decide the order of starting and are read alone.
  */
 import { integer, primaryKey, sqliteTable, text } from "drizzle-orm/sqlite-core";
 
@@ -23,12 +23,16 @@ export const servers = sqliteTable("servers", {
   toolCount: integer("tool_count").notNull().default(0),
   /** Whether the last attempt failed. */
   failedLast: integer("failed_last", { mode: "boolean" }).notNull().default(false),
-  /** The startup mode an operator set; wins over the file. */
+  /** `quarantined` or absent; other values are of older versions and mean nothing. */
   mode: text(),
   /** The mode before it was quarantined or auto-disabled. */
   formerMode: text("former_mode"),
   /** Why and since when it is auto-disabled, JSON. */
   autoDisabled: text("auto_disabled"),
+  /** Hash over what the configuration starts, as last seen. */
+  definitionHash: text("definition_hash"),
+  /** The definition hash that may be started. */
+  approvedHash: text("approved_hash"),
   firstSeenAt: integer("first_seen_at").notNull(),
 });
 
@@ -54,4 +58,20 @@ export const children = sqliteTable("children", {
   /** The run of the proxy that started it. */
   instance: text().notNull(),
   server: text().notNull(),
+});
+
+/** The journal of configuration commits; its ids are the revisions. */
+export const commits = sqliteTable("commits", {
+  id: integer().primaryKey({ autoIncrement: true }),
+  /** `start`, `external`, `change` or `rollback`. */
+  kind: text().notNull(),
+  /** SHA-256 of the text before, hex; empty when there was none. */
+  oldHash: text("old_hash").notNull(),
+  newHash: text("new_hash").notNull(),
+  /** `pending`, `done` or `abandoned`. */
+  state: text().notNull(),
+  /** What becomes true with the commit, JSON; gone once it is done. */
+  effects: text(),
+  summary: text().notNull(),
+  at: integer().notNull(),
 });

@@ -1,25 +1,25 @@
 /**
  * The database of one data dir: what the proxy learned of its servers and their tools.
  *
- * Owns the file `mcpproxy.db`, its lock, and every statement on it. Reads of servers come from memory and
- * are synchronous; writes go through one queue and reach the disk in batches, off every reply path.
- * Invariants: one process holds a data dir; a database that cannot be read is set aside, never deleted,
- * and a locked one is left alone. Keeping the tools in memory here as well was rejected: the catalog
- * has them.
+ * Owns every statement on servers, tools and children, and the transactions of them all. Reads of servers come
+ * from memory and are synchronous; what is learned goes through one queue and reaches the disk in batches, off
+ * every reply path. Invariants: what a commit of the configuration changes is on the disk before memory says
+ * so; what was queued before it is written before it. Keeping the tools in memory here as well was rejected:
+ * the catalog has them.
  */
-import { Database } from "bun:sqlite";
-import { existsSync, mkdirSync, renameSync } from "node:fs";
+import type { Database } from "bun:sqlite";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 
-import { eq, sql } from "drizzle-orm";
-import { drizzle } from "drizzle-orm/bun-sqlite";
-
-import { messageOf, ProxyError } from "../core/errors.ts";
+import { messageOf } from "../core/errors.ts";
 import type { Era, StartupMode } from "../core/model.ts";
 import { STARTUP_MODES } from "../core/model.ts";
 import type { Log } from "../lib/log.ts";
-import { migrate } from "./migrations.ts";
-import { children, servers, tools } from "./schema.ts";
+import { Commits } from "./commits.ts";
+import type { CommitEffects } from "./commits.ts";
+import { asStoreError, isCorrupt, openDatabase, setAside } from "./database.ts";
+import type { children, servers } from "./schema.ts";
+import { prepareStatements } from "./statements.ts";
 
 /** How long a write may wait for others to share its transaction. */
 const BATCH_DELAY_MS = 25;
@@ -49,11 +49,15 @@ export interface ServerMemory {
   readonly toolCount: number;
   /** Whether the last attempt failed. */
   readonly failedLast: boolean;
-  /** The startup mode an operator set; wins over the file. */
+  /** `quarantined` when the database says so; of other values none is kept. */
   readonly mode?: StartupMode | undefined;
   /** The mode before it was quarantined or auto-disabled. */
   readonly formerMode?: StartupMode | undefined;
   readonly autoDisabled?: AutoDisabled | undefined;
+  /** Hash over what the configuration starts, as last seen. */
+  readonly definitionHash?: string | undefined;
+  /** The definition hash that may be started. */
+  readonly approvedHash?: string | undefined;
   readonly firstSeenAt: number;
 }
 
@@ -78,13 +82,22 @@ export interface StoreOptions {
   readonly log: Log;
 }
 
+/** Options of {@link Store.transact}. */
+export interface TransactOptions {
+  /** Whether it is on the disk when the call returns, not only safe from a kill. */
+  readonly isSynced: boolean;
+}
+
 type Write = { readonly rows: number; readonly run: () => void };
+type Find = (name: string) => ServerMemory | undefined;
 
 /** The open database. */
 export class Store implements AsyncDisposable {
+  /** The journal of configuration commits; its calls belong inside {@link Store.transact}. */
+  readonly commits: Commits;
   readonly #db: Database;
   readonly #log: Log;
-  readonly #statements: ReturnType<typeof prepare>;
+  readonly #statements: ReturnType<typeof prepareStatements>;
   readonly #servers = new Map<string, ServerMemory>();
   #queue: Write[] = [];
   #timer: Timer | undefined;
@@ -93,7 +106,8 @@ export class Store implements AsyncDisposable {
   private constructor(db: Database, log: Log) {
     this.#db = db;
     this.#log = log;
-    this.#statements = prepare(db);
+    this.#statements = prepareStatements(db);
+    this.commits = new Commits(db);
     for (const row of this.#statements.allServers.all()) this.#servers.set(row.name, fromRow(row));
   }
 
@@ -138,14 +152,7 @@ export class Store implements AsyncDisposable {
 
   /** Merges what was learned of a server; durable within the batch delay. */
   rememberServer(name: string, learned: Learned): void {
-    const before = this.#servers.get(name) ?? {
-      name,
-      everConnected: false,
-      failedLast: false,
-      toolCount: 0,
-      firstSeenAt: Date.now(),
-    };
-    const after: ServerMemory = { ...before, ...learned };
+    const after: ServerMemory = { ...(this.#servers.get(name) ?? newServer(name)), ...learned };
     this.#servers.set(name, after);
     this.#write(1, () => this.#statements.saveServer.run(toRow(after)));
   }
@@ -170,6 +177,69 @@ export class Store implements AsyncDisposable {
       this.#statements.dropTools.run({ server: name });
       this.#statements.dropServer.run({ name });
     });
+  }
+
+  /** Moves what is known of a server, its tools too, to another name; what was known under that one is forgotten. */
+  renameServer(from: string, to: string): void {
+    const effects = { renamed: [[from, to]] } as const;
+    const after = effectsOn(effects, (name) => this.#servers.get(name));
+    this.#remember(after);
+    this.#write(after.size, () => this.#writeEffects(effects, (name) => after.get(name)));
+  }
+
+  /**
+   * Runs `act` in one transaction; what was queued before is written before.
+   *
+   * @returns what `act` returned
+   * @throws the database's error, or what `act` threw; nothing was written
+   */
+  transact<T>(act: () => T, options: TransactOptions): T {
+    this.flush();
+    if (!options.isSynced) return this.#db.transaction(act)();
+    // The log is synced at the end of this transaction only: learned rows may be lost, they are learned again.
+    this.#db.run("PRAGMA synchronous = FULL");
+    try {
+      return this.#db.transaction(act)();
+    } finally {
+      this.#db.run("PRAGMA synchronous = NORMAL");
+    }
+  }
+
+  /**
+   * Makes effects true, in the database and then in memory, with what `alongside` writes in the same
+   * transaction.
+   *
+   * @throws as {@link Store.transact}; memory is as it was
+   */
+  applyEffects<T>(effects: CommitEffects, options: TransactOptions & { readonly alongside: () => T }): T {
+    const after = effectsOn(effects, (name) => this.#servers.get(name));
+    const result = this.transact(() => {
+      const written = options.alongside();
+      this.#writeEffects(effects, (name) => after.get(name));
+      return written;
+    }, options);
+    this.#remember(after);
+    return result;
+  }
+
+  /** Makes effects true in memory only, when the database cannot follow; {@link Store.settleEffects} is owed then. */
+  assumeEffects(effects: CommitEffects): void {
+    this.#remember(effectsOn(effects, (name) => this.#servers.get(name)));
+  }
+
+  /**
+   * Writes what was assumed, as memory has it by now.
+   *
+   * @throws as {@link Store.transact}
+   */
+  settleEffects(effects: CommitEffects, alongside: () => void): void {
+    this.transact(
+      () => {
+        alongside();
+        this.#writeEffects(effects, (name) => this.#servers.get(name), { isLate: true });
+      },
+      { isSynced: true },
+    );
   }
 
   /** Reads the children that were not taken out; each call goes to the database. */
@@ -212,6 +282,33 @@ export class Store implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  #remember(after: ReadonlyMap<string, ServerMemory | undefined>): void {
+    for (const [name, memory] of after) {
+      if (memory === undefined) this.#servers.delete(name);
+      else this.#servers.set(name, memory);
+    }
+  }
+
+  /** @param find the server after the effects. When it is late, what was learned since under a new name stays. */
+  #writeEffects(effects: CommitEffects, find: Find, options: { readonly isLate?: boolean } = {}): void {
+    const { renamed = [], removed = [] } = effects;
+    for (const [from, to] of renamed) {
+      if (options.isLate !== true) this.#statements.dropTools.run({ server: to });
+      this.#statements.copyTools.run({ from, to });
+      this.#statements.dropTools.run({ server: from });
+    }
+    const drop = (name: string): void => {
+      this.#statements.dropTools.run({ server: name });
+      this.#statements.dropServer.run({ name });
+    };
+    if (options.isLate !== true) removed.forEach(drop);
+    for (const name of namesOf(effects)) {
+      const memory = find(name);
+      if (memory === undefined) drop(name);
+      else this.#statements.saveServer.run(toRow(memory));
+    }
   }
 
   #write(rows: number, run: () => void): void {
@@ -257,120 +354,6 @@ export class Store implements AsyncDisposable {
   }
 }
 
-/** Makes `close()` let go of the file: SQLite keeps file and lock for as long as a statement lives. */
-function finalizeOnClose(db: Database): Database {
-  const statements: { finalize(): void }[] = [];
-  const prepareText = db.prepare.bind(db);
-  const close = db.close.bind(db);
-  db.prepare = ((text: string) => {
-    const statement = prepareText(text);
-    statements.push(statement);
-    return statement;
-  }) as Database["prepare"];
-  db.close = () => {
-    for (const statement of statements) statement.finalize();
-    close(true);
-  };
-  return db;
-}
-
-function openDatabase(path: string): Database {
-  const db = finalizeOnClose(new Database(path, { create: true, readwrite: true, strict: true }));
-  try {
-    // Exclusive before WAL: no shared memory file, and a second process is told at once.
-    db.run("PRAGMA locking_mode = EXCLUSIVE");
-    db.run("PRAGMA journal_mode = WAL");
-    db.run("PRAGMA synchronous = NORMAL");
-    db.run("BEGIN IMMEDIATE");
-    db.run("COMMIT");
-    checkIntegrity(db);
-    migrate(db);
-    return db;
-  } catch (error) {
-    db.close();
-    throw error;
-  }
-}
-
-function checkIntegrity(db: Database): void {
-  const statement = db.prepare<{ quick_check: string }, []>("PRAGMA quick_check(1)");
-  const answer = statement.get()?.quick_check;
-  if (answer !== "ok") throw Object.assign(new Error(answer), { code: "SQLITE_CORRUPT" });
-}
-
-function prepare(db: Database) {
-  const orm = drizzle(db);
-  const place = sql.placeholder;
-  const serverValues = {
-    era: place("era"),
-    discovery: place("discovery"),
-    transport: place("transport"),
-    everConnected: place("everConnected"),
-    connectedAt: place("connectedAt"),
-    connectMs: place("connectMs"),
-    toolCount: place("toolCount"),
-    failedLast: place("failedLast"),
-    mode: place("mode"),
-    formerMode: place("formerMode"),
-    autoDisabled: place("autoDisabled"),
-  };
-  return {
-    allServers: orm.select().from(servers).prepare(),
-    allTools: orm.select().from(tools).orderBy(tools.server).prepare(),
-    saveServer: orm
-      .insert(servers)
-      .values({ name: place("name"), firstSeenAt: place("firstSeenAt"), ...serverValues })
-      .onConflictDoUpdate({ target: servers.name, set: excluded(Object.keys(serverValues)) })
-      .prepare(),
-    dropServer: orm
-      .delete(servers)
-      .where(eq(servers.name, place("name")))
-      .prepare(),
-    dropTools: orm
-      .delete(tools)
-      .where(eq(tools.server, place("server")))
-      .prepare(),
-    addTool: orm
-      .insert(tools)
-      .values({
-        server: place("server"),
-        name: place("name"),
-        definition: place("definition"),
-        fingerprint: place("fingerprint"),
-      })
-      .onConflictDoNothing()
-      .prepare(),
-    ...prepareChildren(orm),
-  };
-}
-
-function prepareChildren(orm: ReturnType<typeof drizzle>) {
-  const place = sql.placeholder;
-  return {
-    allChildren: orm.select().from(children).prepare(),
-    dropChild: orm
-      .delete(children)
-      .where(eq(children.pid, place("pid")))
-      .prepare(),
-    addChild: orm
-      .insert(children)
-      .values({
-        pid: place("pid"),
-        pgid: place("pgid"),
-        born: place("born"),
-        instance: place("instance"),
-        server: place("server"),
-      })
-      .prepare(),
-  };
-}
-
-/** The `SET column = excluded.column` part of an upsert. */
-function excluded(keys: readonly string[]) {
-  const columns = servers as unknown as Record<string, { readonly name: string }>;
-  return Object.fromEntries(keys.map((key) => [key, sql.raw(`excluded.${columns[key]?.name}`)]));
-}
-
 function fromRow(row: typeof servers.$inferSelect): ServerMemory {
   const { era, transport } = row;
   return {
@@ -380,9 +363,11 @@ function fromRow(row: typeof servers.$inferSelect): ServerMemory {
     transport: transport === "streamable_http" || transport === "sse" ? transport : undefined,
     connectedAt: row.connectedAt ?? undefined,
     connectMs: row.connectMs ?? undefined,
-    mode: modeOf(row.mode),
+    mode: row.mode === "quarantined" ? row.mode : undefined,
     formerMode: modeOf(row.formerMode),
     autoDisabled: row.autoDisabled === null ? undefined : (JSON.parse(row.autoDisabled) as AutoDisabled),
+    definitionHash: row.definitionHash ?? undefined,
+    approvedHash: row.approvedHash ?? undefined,
   };
 }
 
@@ -394,6 +379,7 @@ function toRow(memory: ServerMemory): Record<string, unknown> {
   const { autoDisabled, ...rest } = memory;
   const row: Record<string, unknown> = {
     ...rest,
+    mode: memory.mode === "quarantined" ? memory.mode : undefined,
     autoDisabled: autoDisabled && JSON.stringify(autoDisabled),
   };
   const optional = [
@@ -405,46 +391,54 @@ function toRow(memory: ServerMemory): Record<string, unknown> {
     "mode",
     "formerMode",
     "autoDisabled",
+    "definitionHash",
+    "approvedHash",
   ];
   for (const key of optional) row[key] ??= null;
   return row;
 }
 
-function isCorrupt(error: unknown): boolean {
-  const code = codeOf(error);
-  return code === "SQLITE_NOTADB" || code.startsWith("SQLITE_CORRUPT");
+function newServer(name: string): ServerMemory {
+  return { name, everConnected: false, failedLast: false, toolCount: 0, firstSeenAt: Date.now() };
 }
 
-/** SQLite's name of the error, or the system's; empty when it has none. */
-function codeOf(error: unknown): string {
-  const { code } = error as { readonly code?: unknown };
-  return typeof code === "string" ? code : "";
+/** All servers that effects touch. */
+function namesOf(effects: CommitEffects): Set<string> {
+  const { renamed = [], removed = [], defined = [], approved = [], quarantined = [], cleared = [] } = effects;
+  const first = (pairs: readonly (readonly [string, ...unknown[]])[]): string[] =>
+    pairs.map(([name]) => name);
+  return new Set([
+    ...renamed.flat(),
+    ...removed,
+    ...first(defined),
+    ...first(approved),
+    ...first(quarantined),
+    ...cleared,
+  ]);
 }
 
-/** Moves a database and its companions to `….corrupt-<time>`; returns the new path. */
-function setAside(path: string): string {
-  const aside = `${path}.corrupt-${new Date().toISOString().replaceAll(":", "-")}`;
-  for (const suffix of ["", "-wal", "-shm"]) {
-    if (existsSync(path + suffix)) renameSync(path + suffix, aside + suffix);
+/** The touched servers as they are afterwards; undefined for one that is gone. */
+function effectsOn(effects: CommitEffects, find: Find): Map<string, ServerMemory | undefined> {
+  const after = new Map([...namesOf(effects)].map((name) => [name, find(name)]));
+  const change = (name: string, learned: Learned): void => {
+    after.set(name, { ...(after.get(name) ?? newServer(name)), ...learned });
+  };
+  for (const [from, to] of effects.renamed ?? []) {
+    const memory = after.get(from);
+    after.set(from, undefined);
+    after.set(to, memory && { ...memory, name: to });
   }
-  return aside;
-}
-
-function asStoreError(error: unknown, path: string): ProxyError {
-  if (error instanceof ProxyError) return error;
-  const code = codeOf(error);
-  if (code.startsWith("SQLITE_BUSY") || code.startsWith("SQLITE_LOCKED")) {
-    return new ProxyError(
-      "DATA_DIR_IN_USE",
-      `Cannot open '${path}': another process is using this data dir`,
-      {
-        cause: error,
-        hint: "Use 'mcpproxy status' to reach the running proxy, or give another --data-dir",
-      },
-    );
+  for (const name of effects.removed ?? []) after.set(name, undefined);
+  for (const [name, definitionHash] of effects.defined ?? []) change(name, { definitionHash });
+  for (const [name, approvedHash] of effects.approved ?? []) change(name, { approvedHash });
+  for (const [name, isQuarantined, former] of effects.quarantined ?? []) {
+    if (!isQuarantined) change(name, { mode: undefined, formerMode: undefined });
+    else if (former === undefined) change(name, { mode: "quarantined" });
+    else change(name, { mode: "quarantined", formerMode: modeOf(former) });
   }
-  return new ProxyError("STORE_CORRUPT", `Cannot open '${path}': ${messageOf(error)}`, {
-    cause: error,
-    hint: "Check that the data dir exists, is a folder and may be written",
-  });
+  for (const name of effects.cleared ?? []) {
+    const isQuarantined = after.get(name)?.mode === "quarantined";
+    change(name, { autoDisabled: undefined, ...(isQuarantined ? {} : { formerMode: undefined }) });
+  }
+  return after;
 }

@@ -101,6 +101,11 @@ test("parseConfig() gives every setting its default", () => {
     },
     unannotatedTools: "write",
     readOnlyMode: false,
+    disableManagement: false,
+    allowServerAdd: true,
+    allowServerRemove: true,
+    quarantineEnabled: true,
+    persistAutoDisableToConfig: false,
     legacyTools: false,
     routingMode: "retrieve_tools",
     environment: {

@@ -15,8 +15,9 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { createLog, SILENT_LOG } from "../../src/lib/log.ts";
+import type { CommitEffects } from "../../src/state/commits.ts";
 import { Store } from "../../src/state/store.ts";
-import type { StoredTool } from "../../src/state/store.ts";
+import type { ServerMemory, StoredTool } from "../../src/state/store.ts";
 import { failureOf, tempDir, waitFor } from "../fixtures/wait.ts";
 import { verifies } from "../requirements.ts";
 
@@ -52,9 +53,11 @@ test("Store keeps what was learned of servers and tools over a restart", async (
     connectMs: 7,
     toolCount: 2,
     failedLast: true,
-    mode: "lazy_loading",
+    mode: "quarantined",
     formerMode: "active",
     autoDisabled: { reason: "it failed", at: 5, probes: 2, dueAt: 9 },
+    definitionHash: "d1",
+    approvedHash: "d0",
   } as const;
   {
     await using store = open(dataDir);
@@ -97,6 +100,215 @@ test("Store.forgetServer() forgets the server and its tools, and no others", asy
   await using store = open(dataDir);
   expect(store.serverNames()).toEqual(["t"]);
   expect(store.readTools()).toEqual([makeTool("a", "t")]);
+});
+
+test("Store keeps of a mode only the quarantine, also of databases of older versions", async () => {
+  const dataDir = makeDir();
+  {
+    await using store = open(dataDir);
+    for (const mode of ["active", "disabled", "quarantined"] as const) store.rememberServer(mode, { mode });
+  }
+  const db = new Database(join(dataDir, "mcpproxy.db"));
+  const statement = db.prepare("SELECT name, mode FROM servers WHERE mode IS NOT NULL");
+  expect(statement.all()).toEqual([{ name: "quarantined", mode: "quarantined" }]);
+  statement.finalize();
+  db.run("UPDATE servers SET mode = 'lazy_loading' WHERE name = 'active'");
+  db.close();
+  await using store = open(dataDir);
+  expect(store.serverNames().map((name) => store.findServer(name)?.mode)).toEqual([
+    undefined,
+    undefined,
+    "quarantined",
+  ]);
+});
+
+/** What effects do to a server that is known well. */
+const EFFECTS: readonly (readonly [
+  string,
+  CommitEffects,
+  Partial<Record<string, Partial<ServerMemory> | undefined>>,
+])[] = [
+  ["removed", { removed: ["s"] }, { s: undefined }],
+  ["renamed", { renamed: [["s", "t"]] }, { s: undefined, t: { toolCount: 2, approvedHash: "old" } }],
+  [
+    "renamed twice",
+    {
+      renamed: [
+        ["s", "t"],
+        ["t", "u"],
+      ],
+    },
+    { s: undefined, t: undefined, u: { toolCount: 2 } },
+  ],
+  ["renamed onto a known one", { renamed: [["s", "other"]] }, { s: undefined, other: { toolCount: 2 } }],
+  [
+    "renamed, unknown",
+    { renamed: [["absent", "t"]] },
+    { absent: undefined, t: undefined, s: { toolCount: 2 } },
+  ],
+  [
+    "renamed and added anew",
+    { renamed: [["s", "t"]], defined: [["s", "h"]] },
+    { s: { toolCount: 0, definitionHash: "h", approvedHash: undefined }, t: { toolCount: 2 } },
+  ],
+  [
+    "removed and added anew",
+    { removed: ["s"], defined: [["s", "h"]] },
+    { s: { toolCount: 0, definitionHash: "h", approvedHash: undefined } },
+  ],
+  [
+    "defined and approved",
+    {
+      defined: [
+        ["s", "h"],
+        ["n", "h2"],
+      ],
+      approved: [["s", "h"]],
+    },
+    {
+      s: { definitionHash: "h", approvedHash: "h", toolCount: 2 },
+      n: { definitionHash: "h2", approvedHash: undefined },
+    },
+  ],
+  [
+    "quarantined with the mode before",
+    { quarantined: [["s", true, "lazy_loading"]] },
+    { s: { mode: "quarantined", formerMode: "lazy_loading" } },
+  ],
+  ["quarantined", { quarantined: [["s", true]] }, { s: { mode: "quarantined", formerMode: "active" } }],
+  ["let go", { quarantined: [["s", false]] }, { s: { mode: undefined, formerMode: undefined } }],
+  ["cleared", { cleared: ["s"] }, { s: { autoDisabled: undefined, formerMode: undefined } }],
+  [
+    "cleared in quarantine",
+    { quarantined: [["s", true]], cleared: ["s"] },
+    { s: { autoDisabled: undefined, formerMode: "active", mode: "quarantined" } },
+  ],
+];
+
+for (const [name, effects, expected] of EFFECTS) {
+  test(`Store.applyEffects() with a server ${name}: memory and database agree`, async () => {
+    const dataDir = makeDir();
+    const check = (store: Store): void => {
+      for (const [server, wanted] of Object.entries(expected)) {
+        if (wanted === undefined) expect(store.findServer(server)).toBeUndefined();
+        else {
+          const found = new Map(Object.entries(store.findServer(server) ?? {}));
+          for (const [key, value] of Object.entries({ name: server, ...wanted }))
+            expect(found.get(key)).toBe(value);
+        }
+      }
+    };
+    {
+      await using store = open(dataDir);
+      const autoDisabled = { reason: "r", at: 1, probes: 0, dueAt: 2 };
+      store.rememberServer("s", { toolCount: 2, approvedHash: "old", formerMode: "active", autoDisabled });
+      store.saveTools("s", [makeTool("a")]);
+      store.rememberServer("other", { toolCount: 1 });
+      store.saveTools("other", [makeTool("x", "other")]);
+      // What was queued for the old name must not come back behind the effects.
+      expect(store.applyEffects(effects, { isSynced: true, alongside: () => 7 })).toBe(7);
+      check(store);
+    }
+    await using store = open(dataDir);
+    check(store);
+    const owners = new Set(store.readTools().map(({ server }) => server));
+    const keepsTools = (effects.removed ?? effects.renamed) === undefined || name === "renamed, unknown";
+    expect(owners.has("s")).toBe(keepsTools);
+    const last = effects.renamed?.at(-1)?.[1];
+    if (last !== undefined && name !== "renamed, unknown") {
+      expect(store.readTools().filter(({ server }) => server === last)).toEqual([makeTool("a", last)]);
+    }
+  });
+}
+
+test("Store.applyEffects() that fails changes neither memory nor database, and the next one works", async () => {
+  const dataDir = makeDir();
+  await using store = open(dataDir);
+  store.rememberServer("s", { toolCount: 1 });
+  const effects = { renamed: [["s", "t"]], defined: [["t", "h"]] } as const;
+  const alongside = (): never => {
+    store.commits.record({ kind: "external", oldHash: "", newHash: "n", summary: "" });
+    throw new Error("not today");
+  };
+  expect((await failureOf(() => store.applyEffects(effects, { isSynced: true, alongside }))).message).toBe(
+    "not today",
+  );
+  expect(store.serverNames()).toEqual(["s"]);
+  expect(store.commits.list(5)).toEqual([]);
+  store.applyEffects(effects, { isSynced: false, alongside: () => {} });
+  expect(store.findServer("t")).toMatchObject({ toolCount: 1, definitionHash: "h" });
+});
+
+test("Store.settleEffects() writes what was assumed as memory has it by then, and keeps newer tools", async () => {
+  const dataDir = makeDir();
+  {
+    await using store = open(dataDir);
+    store.rememberServer("s", { toolCount: 1 });
+    store.saveTools("s", [makeTool("old"), makeTool("both")]);
+    store.flush();
+    const effects = { renamed: [["s", "t"]], defined: [["t", "h"]], removed: ["gone"] } as const;
+    store.assumeEffects(effects);
+    expect(store.findServer("t")).toMatchObject({ toolCount: 1, definitionHash: "h" });
+    store.rememberServer("t", { toolCount: 5 });
+    store.saveTools("t", [{ ...makeTool("both", "t"), fingerprint: "newer" }]);
+    store.settleEffects(effects, () => {});
+  }
+  await using store = open(dataDir);
+  expect(store.findServer("t")).toMatchObject({ toolCount: 5, definitionHash: "h" });
+  expect(store.serverNames()).toEqual(["t"]);
+  const tools = store.readTools().map(({ server, name, fingerprint }) => [server, name, fingerprint].join());
+  expect(tools.toSorted()).toEqual(["t,both,newer", "t,old,f-old"]);
+});
+
+test("Store.renameServer() moves what is known of a server and its tools", async () => {
+  const dataDir = makeDir();
+  {
+    await using store = open(dataDir);
+    store.rememberServer("s", { toolCount: 1 });
+    store.saveTools("s", [makeTool("a")]);
+    store.renameServer("s", "t");
+    store.renameServer("absent", "u");
+    store.rememberServer("t", { toolCount: 2 });
+    expect(store.serverNames()).toEqual(["t"]);
+  }
+  await using store = open(dataDir);
+  expect(store.findServer("t")).toMatchObject({ name: "t", toolCount: 2 });
+  expect(store.readTools().map(({ server }) => server)).toEqual(["t"]);
+});
+
+test("Commits: numbers grow over restarts, one is pending at most, old rows go", async () => {
+  const dataDir = makeDir();
+  const entry = { kind: "change", oldHash: "a", newHash: "b", summary: "s" } as const;
+  {
+    await using store = open(dataDir);
+    const { commits } = store;
+    store.transact(
+      () => {
+        expect(commits.record(entry)).toBe(1);
+        expect(commits.intend(entry, { removed: ["x"] })).toBe(2);
+        expect(commits.intend(entry, {})).toBe(3);
+        expect(commits.list(2).map(({ state }) => state)).toEqual(["pending", "abandoned"]);
+        commits.abandon(3);
+        commits.finish(3);
+        expect(commits.findPending()).toBeUndefined();
+        expect(commits.intend(entry, { removed: ["y"] })).toBe(4);
+        expect(commits.findPending()).toMatchObject({ id: 4, effects: { removed: ["y"] } });
+        commits.finish(4);
+        expect(commits.findLast()?.id).toBe(4);
+        expect(commits.record(entry, 9)).toBe(9);
+      },
+      { isSynced: true },
+    );
+  }
+  await using store = open(dataDir);
+  store.transact(
+    () => {
+      for (let count = 0; count < 1_100; count += 1) store.commits.intend(entry, {});
+    },
+    { isSynced: false },
+  );
+  const rows = store.commits.list(5_000);
+  expect([rows.length, rows[0]?.id, rows.at(-1)?.id]).toEqual([1_000, 1_109, 110]);
 });
 
 test("Store keeps strange names apart: quotes, __proto__, emoji, 300 characters, an empty one", async () => {

@@ -158,8 +158,8 @@ let failures = 0;
 async function step(): Promise<void> {
   const name = names[Math.floor(random() * names.length)] ?? "";
   const dice = random();
-  if (dice < 0.1) upstreams.find(name)?.changeMode("disable", "churn");
-  else if (dice < 0.3) upstreams.find(name)?.changeMode("activate", "churn");
+  if (dice < 0.1) upstreams.find(name)?.assume("disabled", "churn");
+  else if (dice < 0.3) upstreams.find(name)?.assume("active", "churn");
   else if (dice < 0.4) upstreams.find(name)?.restart("churn");
   else if (dice < 0.5) await tell({ op: "setFault", name, fault: { kind: "crash_after", ms: 200 } });
   else if (dice < 0.6) await tell({ op: "setFault", name, fault: null });
@@ -211,7 +211,7 @@ await Promise.allSettled(inFlight);
 
 for (const name of names) {
   await tell({ op: "setFault", name, fault: null });
-  upstreams.find(name)?.changeMode("activate", "calm");
+  upstreams.find(name)?.assume("active", "calm");
   upstreams.find(name)?.restart("calm");
 }
 const isCalm = await allReady();

@@ -1,9 +1,11 @@
 /**
  * Holds the layout of `src/`, and proves for each rule that it goes red.
  *
- * Owns the planted violations; the rules are in `layout.ts`.
+ * Owns the planted violations; the rules are in `layout.ts`. Also what `serve` reads before it listens, where
+ * dropping type imports, as `Bun.Transpiler` does, is what is wanted.
  */
 import { expect, test } from "bun:test";
+import { join } from "node:path";
 import { checkLayout } from "./layout.ts";
 import type { LayoutRule } from "./layout.ts";
 
@@ -16,6 +18,32 @@ test("the sources of mcpproxy keep the layout", async () => {
   }
   expect(sources.has("src/core/errors.ts")).toBe(true);
   expect(checkLayout(sources).map(({ rule, at, message }) => `${rule}: ${at}: ${message}`)).toEqual([]);
+});
+
+/** Every module that is read when one is loaded: sources by their path from the root, packages by name. */
+async function readWith(path: string): Promise<ReadonlySet<string>> {
+  const root = join(import.meta.dir, "..");
+  const transpiler = new Bun.Transpiler({ loader: "ts" });
+  const found = new Set([path]);
+  for (const module of found) {
+    if (!module.startsWith("src/") || !module.endsWith(".ts")) continue;
+    const imports = transpiler.scanImports(await Bun.file(join(root, module)).text());
+    for (const { kind, path: specifier } of imports) {
+      if (kind !== "import-statement") continue;
+      found.add(specifier.startsWith(".") ? join(module, "..", specifier) : specifier);
+    }
+  }
+  return found;
+}
+
+test("'serve' reads nothing of the MCP SDK before it listens", async () => {
+  const isSdk = (name: string): boolean => name.startsWith("@modelcontextprotocol/");
+  const read = await readWith("src/cli/serve.ts");
+  const sooner = ["src/proxy.ts", "src/upstream/keeper.ts", "src/front/endpoint.ts", "hono"];
+  for (const name of sooner) expect(read).toContain(name);
+  expect([...read].filter(isSdk)).toEqual([]);
+  const later = ["src/upstream/connection.ts", "src/front/mcp.ts"];
+  for (const path of later) expect([...(await readWith(path))].some(isSdk)).toBe(true);
 });
 
 type Files = Readonly<Record<string, string>>;

@@ -3,18 +3,15 @@
  *
  * Owns the sessions of legacy clients and the routing between the eras. Invariants: a modern request is
  * stateless and leaves nothing behind; a legacy one without a session id is refused with 400, with an
- * unknown one with 404; sessions are bounded in number and idle ones end. Stateless serving of legacy
- * clients was rejected: they expect their session id to mean something.
+ * unknown one with 404; sessions are bounded in number and idle ones end; the SDK is read by `load` or the
+ * first request, so that listening does not wait for it. Stateless serving of legacy clients was rejected:
+ * they expect their session id to mean something.
  */
-import {
-  createMcpHandler,
-  isLegacyRequest,
-  WebStandardStreamableHTTPServerTransport,
-} from "@modelcontextprotocol/server";
-import type { Server } from "@modelcontextprotocol/server";
+import type { Server, WebStandardStreamableHTTPServerTransport } from "@modelcontextprotocol/server";
 import { Hono } from "hono";
 
 import { messageOf } from "../core/errors.ts";
+import type { MetaTools } from "../gateway/meta_tools.ts";
 import type { Log } from "../lib/log.ts";
 
 /** Sessions kept; the one idle for longest gives way to a new one. */
@@ -34,28 +31,25 @@ interface LegacySession {
 
 /** Options of {@link McpEndpoint}. */
 export interface McpEndpointOptions {
-  readonly createServer: () => Server;
+  readonly metaTools: MetaTools;
   readonly log: Log;
 }
+
+/** The SDK, and what is made of it once. */
+type Loaded = Awaited<ReturnType<typeof loadSdk>>;
 
 /** Serves MCP clients over HTTP. */
 export class McpEndpoint implements AsyncDisposable {
   /** The routes, to be mounted where the endpoint lives. */
   readonly routes: Hono;
   readonly #options: McpEndpointOptions;
-  readonly #modern: ReturnType<typeof createMcpHandler>;
   readonly #sessions = new Map<string, LegacySession>();
+  #loading: Promise<Loaded> | undefined;
   #sweeper: Timer | undefined;
+  #isClosed = false;
 
   constructor(options: McpEndpointOptions) {
     this.#options = options;
-    const onerror = (error: Error): void => this.#note(error);
-    this.#modern = createMcpHandler(options.createServer, {
-      legacy: "reject",
-      keepAliveMs: KEEP_ALIVE_MS,
-      maxRequestBodySize: MAX_BODY_BYTES,
-      onerror,
-    });
     this.routes = new Hono();
     this.routes.all("/", (context) => this.#serve(context.req.raw));
   }
@@ -65,11 +59,19 @@ export class McpEndpoint implements AsyncDisposable {
     return this.#sessions.size;
   }
 
-  /** Ends all sessions. Idempotent. */
+  /** Gets ready for the first request, which otherwise does so itself and waits. Idempotent. */
+  async load(): Promise<void> {
+    await this.#load();
+  }
+
+  /** Ends all sessions, and opens none any more. Idempotent. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     clearInterval(this.#sweeper);
     this.#sweeper = undefined;
-    await this.#modern.close();
+    // Whoever asked for a load that failed was told.
+    const loaded = await this.#loading?.catch(() => undefined);
+    await loaded?.modern.close();
     await Promise.all([...this.#sessions.keys()].map((id) => this.#end(id)));
   }
 
@@ -77,14 +79,25 @@ export class McpEndpoint implements AsyncDisposable {
     return this.close();
   }
 
-  async #serve(request: Request): Promise<Response> {
-    const isLegacy = await isLegacyRequest(request, undefined, { maxRequestBodySize: MAX_BODY_BYTES });
-    return isLegacy ? this.#serveLegacy(request) : this.#modern.fetch(request);
+  #load(): Promise<Loaded> {
+    this.#loading ??= loadSdk(this.#options.metaTools, (error) => this.#note(error));
+    return this.#loading;
   }
 
-  async #serveLegacy(request: Request): Promise<Response> {
+  async #serve(request: Request): Promise<Response> {
+    const loaded = await this.#load();
+    const { isLegacyRequest } = loaded.sdk;
+    const isLegacy = await isLegacyRequest(request, undefined, { maxRequestBodySize: MAX_BODY_BYTES });
     const id = request.headers.get("mcp-session-id");
-    if (id === null) return this.#openSession(request);
+    if (this.#isClosed && id === null) return rpcError(503, -32_000, "The proxy is stopping");
+    return isLegacy ? this.#serveLegacy(request, { loaded, id }) : loaded.modern.fetch(request);
+  }
+
+  async #serveLegacy(
+    request: Request,
+    { loaded, id }: { readonly loaded: Loaded; readonly id: string | null },
+  ): Promise<Response> {
+    if (id === null) return this.#openSession(request, loaded);
     const session = this.#sessions.get(id);
     if (session === undefined) return rpcError(404, -32001, "Session not found");
     session.usedAt = Date.now();
@@ -92,9 +105,9 @@ export class McpEndpoint implements AsyncDisposable {
   }
 
   /** A request without a session id: `initialize` opens one, the transport refuses all else with 400. */
-  async #openSession(request: Request): Promise<Response> {
-    const server = this.#options.createServer();
-    const transport = new WebStandardStreamableHTTPServerTransport({
+  async #openSession(request: Request, { sdk, createServer }: Loaded): Promise<Response> {
+    const server = createServer();
+    const transport = new sdk.WebStandardStreamableHTTPServerTransport({
       sessionIdGenerator: () => crypto.randomUUID(),
       keepAliveMs: KEEP_ALIVE_MS,
       maxRequestBodySize: MAX_BODY_BYTES,
@@ -104,11 +117,12 @@ export class McpEndpoint implements AsyncDisposable {
     transport.onerror = (error) => this.#note(error);
     await server.connect(transport);
     const response = await transport.handleRequest(request);
-    if (transport.sessionId === undefined) await server.close();
+    if (transport.sessionId === undefined || this.#isClosed) await server.close();
     return response;
   }
 
   #keep(id: string, session: LegacySession): void {
+    if (this.#isClosed) return;
     this.#sessions.set(id, session);
     this.#sweeper ??= setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS);
     if (this.#sessions.size <= MAX_SESSIONS) return;
@@ -138,6 +152,19 @@ export class McpEndpoint implements AsyncDisposable {
   #note(error: unknown): void {
     this.#options.log.debug("An MCP client was answered with an error", { cause: messageOf(error) });
   }
+}
+
+async function loadSdk(metaTools: MetaTools, onerror: (error: Error) => void) {
+  const sdk = await import("@modelcontextprotocol/server");
+  const { createMcpServer } = await import("./mcp.ts");
+  const createServer = (): Server => createMcpServer(metaTools);
+  const modern = sdk.createMcpHandler(createServer, {
+    legacy: "reject",
+    keepAliveMs: KEEP_ALIVE_MS,
+    maxRequestBodySize: MAX_BODY_BYTES,
+    onerror,
+  });
+  return { sdk, createServer, modern };
 }
 
 function rpcError(status: number, code: number, message: string): Response {

@@ -6,7 +6,6 @@
  * stdin ends the serving. Starting a second set of upstreams beside a daemon was rejected: servers with
  * state, such as a memory, would be split in two.
  */
-import { serveStdio } from "@modelcontextprotocol/server/stdio";
 import type { Server } from "@modelcontextprotocol/server";
 
 import { messageOf } from "../core/errors.ts";
@@ -24,7 +23,9 @@ export interface Pipe {
 }
 
 /** Serves until the client closes its end. */
-export async function serveOwnStdio(createServer: () => Server, log: Log): Promise<void> {
+export async function serveOwnStdio(createServer: () => Promise<Server>, log: Log): Promise<void> {
+  // Passing on to a daemon does without.
+  const { serveStdio } = await import("@modelcontextprotocol/server/stdio");
   const { promise: ended, resolve } = Promise.withResolvers<void>();
   const handle = serveStdio(createServer, {
     onerror: (error) =>

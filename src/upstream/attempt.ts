@@ -9,8 +9,7 @@
 import type { Server } from "../core/model.ts";
 import type { SupervisionSettings } from "../core/settings.ts";
 import type { CancelTimer, Clock } from "../lib/clock.ts";
-import type { Failure } from "./failure.ts";
-import type { Link, LinkHooks } from "./link.ts";
+import type { Failure, Link, LinkHooks } from "./link.ts";
 import type { RankedRequest, Scheduler, Ticket } from "./scheduler.ts";
 
 /** Options of {@link Attempt}. */

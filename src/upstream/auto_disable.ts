@@ -7,17 +7,17 @@
  * reason would be switched off in a busy week.
  */
 import type { AutoDisabled } from "../state/store.ts";
-import type { Failure } from "./failure.ts";
+import type { Failure } from "./link.ts";
 
 /** The longest wait before a server is probed again. */
 const MAX_RECOVER_MS = 6 * 60 * 60_000;
 
 /** Options of {@link AutoDisable}. */
 export interface AutoDisableOptions {
-  /** Failures in a row that switch off; 0 or less never does. */
-  readonly threshold: number;
-  /** The wait before the first probe. */
-  readonly recoverAfterMs: number;
+  /** Failures in a row that switch off, as it is set now; 0 or less never does. */
+  readonly threshold: () => number;
+  /** The wait before the first probe, as it is set now. */
+  readonly recoverAfterMs: () => number;
   readonly remembered: AutoDisabled | undefined;
 }
 
@@ -55,7 +55,7 @@ export class AutoDisable {
 
   /** Whether there were too many. */
   get isDue(): boolean {
-    const { threshold } = this.#options;
+    const threshold = this.#options.threshold();
     return threshold > 0 && this.#failures >= threshold;
   }
 
@@ -89,6 +89,6 @@ export class AutoDisable {
   }
 
   #waitMs(probes: number): number {
-    return Math.min(MAX_RECOVER_MS, this.#options.recoverAfterMs * 2 ** probes);
+    return Math.min(MAX_RECOVER_MS, this.#options.recoverAfterMs() * 2 ** probes);
   }
 }

@@ -16,14 +16,15 @@ export type CascadeChange = "begins" | "ends" | undefined;
 
 /** Watches for failures that come together. */
 export class Cascade {
-  readonly #windowMs: number;
-  readonly #ready = new Set<string>();
+  /** Failures within it belong together. */
+  windowMs: number;
+  #ready = new Set<string>();
   /** When each failed, on a clock that never jumps; those ready again are out. */
-  readonly #failed = new Map<string, number>();
+  #failed = new Map<string, number>();
   #suspendedAt: number | undefined;
 
   constructor(windowMs: number) {
-    this.#windowMs = windowMs;
+    this.windowMs = windowMs;
   }
 
   /** Whether failures do not count. */
@@ -47,7 +48,7 @@ export class Cascade {
     if (!this.#ready.delete(name)) return undefined;
     this.#failed.set(name, now);
     if (this.isSuspended) return undefined;
-    for (const [other, at] of this.#failed) if (at < now - this.#windowMs) this.#failed.delete(other);
+    for (const [other, at] of this.#failed) if (at < now - this.windowMs) this.#failed.delete(other);
     const failed = this.#failed.size;
     if (failed < LEAST_FAILED || failed < LEAST_RATIO * (this.#ready.size + failed)) return undefined;
     this.#suspendedAt = now;
@@ -59,6 +60,13 @@ export class Cascade {
     this.#ready.delete(name);
     this.#failed.delete(name);
     return this.isSuspended && this.#failed.size === 0 ? this.#end() : undefined;
+  }
+
+  /** Servers have other names; two may have swapped theirs. */
+  rename(names: ReadonlyMap<string, string>): void {
+    const now = (name: string): string => names.get(name) ?? name;
+    this.#ready = new Set([...this.#ready].map(now));
+    this.#failed = new Map([...this.#failed].map(([name, at]) => [now(name), at]));
   }
 
   /** How long the suspension may last from `now` on, milliseconds. */

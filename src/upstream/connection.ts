@@ -17,12 +17,12 @@ import type {
 
 import { messageOf, ProxyError } from "../core/errors.ts";
 import type { JsonObject, Server, ToolDefinition } from "../core/model.ts";
+import { orAborted } from "../lib/abort.ts";
 import type { Log } from "../lib/log.ts";
 import { describeFailure } from "./failure.ts";
-import type { Failure } from "./failure.ts";
-import { orAborted, shakeHands } from "./handshake.ts";
+import { shakeHands } from "./handshake.ts";
 import type { Session, Verdict } from "./handshake.ts";
-import type { Link, LinkHooks } from "./link.ts";
+import type { Failure, Link, LinkHooks } from "./link.ts";
 import { StdioTransport } from "./stdio.ts";
 import { redactorOf } from "./transport.ts";
 import type { TransportContext } from "./transport.ts";
@@ -62,12 +62,12 @@ export interface UpstreamCall {
 
 /** The link to one upstream. */
 export class Connection implements Link {
-  readonly server: Server;
   readonly #deps: ConnectionDeps;
   readonly #hooks: LinkHooks;
   readonly #closing = new Set<Promise<void>>();
   readonly #stop = new AbortController();
   readonly #calls = new Set<Promise<unknown>>();
+  #server: Server;
   #usedAt = performance.now();
   #isReady = false;
   #session: Session | undefined;
@@ -80,7 +80,7 @@ export class Connection implements Link {
   #closed: Promise<void> | undefined;
 
   private constructor(server: Server, deps: ConnectionDeps, hooks: LinkHooks) {
-    this.server = server;
+    this.#server = server;
     this.#deps = deps;
     this.#hooks = hooks;
   }
@@ -93,6 +93,11 @@ export class Connection implements Link {
     const connection = new Connection(server, options.deps, options.hooks);
     connection.#work = connection.#begin().catch((error) => connection.#fail(error));
     return connection;
+  }
+
+  /** Its definition; the name and the options are those in force. */
+  get server(): Server {
+    return this.#server;
   }
 
   get inFlight(): number {
@@ -135,6 +140,10 @@ export class Connection implements Link {
       // An upstream that refuses the question is alive.
       done(error instanceof ProtocolError);
     }
+  }
+
+  adopt(server: Server): void {
+    this.#server = server;
   }
 
   refresh(): void {

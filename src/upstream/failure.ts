@@ -18,22 +18,7 @@ import { messageOf, ProxyError } from "../core/errors.ts";
 import type { FailureClass, Server } from "../core/model.ts";
 import { redactText } from "../lib/redact.ts";
 import type { ExitStatus } from "../lib/child.ts";
-
-/** Why an upstream is not connected. */
-export interface Failure {
-  readonly class: FailureClass;
-  /** One sentence, fit for a client. */
-  readonly message: string;
-  readonly hint: string;
-  /** The last lines the process wrote to stderr, secrets hidden; empty for a URL. */
-  readonly stderr: readonly string[];
-  /** Unix milliseconds. */
-  readonly at: number;
-  /** How long the server asked to be left alone. */
-  readonly retryAfterMs?: number;
-  /** The proxy's own limit was reached; says nothing of the server. */
-  readonly isOurs?: true;
-}
+import type { Failure } from "./link.ts";
 
 /** What is known beside the error when an attempt fails. */
 export interface FailureContext {
@@ -53,13 +38,6 @@ const SHOWN_LINES = 5;
 /** Of them, those that go into the sentence, and how much of it they may take. */
 const TELLING_LINES = 2;
 const SAID_CHARS = 400;
-
-const RETRIED: ReadonlySet<FailureClass> = new Set(["timeout", "exit", "network", "rate_limited"]);
-
-/** Whether an attempt after this failure can succeed without anybody acting. */
-export function isRetriable(failure: Failure): boolean {
-  return RETRIED.has(failure.class);
-}
 
 /** Finds class, sentence and way out for an error. */
 export function describeFailure(error: unknown, context: FailureContext): Failure {

@@ -10,6 +10,7 @@ import { Client, ProtocolError, SdkHttpError } from "@modelcontextprotocol/clien
 import type { ClientOptions, PriorDiscovery, Transport } from "@modelcontextprotocol/client";
 
 import type { Era, Server } from "../core/model.ts";
+import { orAborted } from "../lib/abort.ts";
 import { openHttp, openStdio } from "./transport.ts";
 import type { StdioTransport } from "./stdio.ts";
 import type { TransportContext } from "./transport.ts";
@@ -186,19 +187,4 @@ function verdictOf(client: Client, kind: Kind): Verdict {
     ...(discover === undefined ? {} : { discovery: JSON.stringify(discover) }),
     ...(kind === "stdio" ? {} : { transport: kind }),
   };
-}
-
-/** Settles as `work` does, or rejects with the signal's reason as soon as it aborts. */
-export async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  // Whoever gives up early must not leave a rejection that nobody takes.
-  void work.catch(() => {});
-  signal.throwIfAborted();
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const abort = (): void => reject(signal.reason);
-  signal.addEventListener("abort", abort, { once: true });
-  try {
-    return await Promise.race([work, aborted]);
-  } finally {
-    signal.removeEventListener("abort", abort);
-  }
 }

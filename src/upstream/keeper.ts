@@ -1,130 +1,101 @@
 /**
  * The one owner of one server.
  *
- * Owns where the server stands (startup mode, connection state, attempt, failure) and the timers that move
- * it: deadline, backoff, steadiness, the probe that brings an auto-disabled server back. Moves are serial
- * because everything here is synchronous: transition first, effect after, event last. Invariants: at most
- * one link at a time; a link that was given up cannot move the server any more; no mode or connection
- * moves without an event. Promises between the steps were rejected: each `await` is a place where two
- * moves can interleave.
+ * Owns where the server stands (connection state, attempt, failure; its mode in an {@link Intent}) and the timers that
+ * move it: backoff, steadiness, the probe that brings an auto-disabled server back. Moves are serial because everything
+ * here is synchronous: transition first, effect after, event last. Invariants: at most one link at a time; a link that
+ * was given up cannot move the server any more; no mode or connection moves without an event; what is not approved is
+ * not started. Promises between the steps were rejected: each `await` is a place where two moves can interleave.
  */
 import type { ServerStanding } from "../core/events.ts";
 import type { Category, ConnectionState, Server, StartupMode } from "../core/model.ts";
-import { categoryOf } from "../core/model.ts";
 import type { Settings } from "../core/settings.ts";
-import { backoffMs } from "../lib/backoff.ts";
-import { Budget } from "../lib/budget.ts";
 import type { Clock } from "../lib/clock.ts";
 import { Timers } from "../lib/timers.ts";
-import type { Failure } from "./failure.ts";
-import { isRetriable } from "./failure.ts";
-import type { Link, LinkHooks, Waiter } from "./link.ts";
+import type { Failure, Link, LinkHooks, Waiter } from "./link.ts";
 import { RANK, rankOf } from "./scheduler.ts";
 import type { RankedRequest, Scheduler } from "./scheduler.ts";
-import type { AutoDisabled, Learned, ServerMemory } from "../state/store.ts";
+import type { Learned, ServerMemory } from "../state/store.ts";
 import { Attempt } from "./attempt.ts";
-import { AutoDisable } from "./auto_disable.ts";
-import { modeInForce, moveConnection, moveMode } from "./transition.ts";
-import type { ConnectionEvent, ModeEvent } from "./transition.ts";
-import { watch } from "./watch.ts";
+import { Intent, UNLEARNED } from "./intent.ts";
+import type { KeeperNews, KeeperStatus } from "./news.ts";
+import { Pace } from "./pace.ts";
+import { isCallable, moveConnection } from "./transition.ts";
+import type { ConnectionEvent } from "./transition.ts";
+import { Waiters } from "./waiters.ts";
+import { intervalsOf, watch } from "./watch.ts";
 
 /** Ready for so long, a server's failures are forgotten; less is flapping. */
 const STEADY_MS = 30_000;
-/** Spawns are counted over this long. */
-const BUDGET_WINDOW_MS = 60_000;
 /** Calls in flight may finish for so long when a server is disabled, removed or restarted. */
-const CALL_GRACE_MS = 5_000;
-
-type Caused = { readonly reason: string; readonly cause: number };
-/** What deserves an event beside the move whose id is `cause`. */
-export type KeeperNews =
-  | (Caused & { readonly type: "auto_disabled"; readonly failures: number })
-  | { readonly type: "recovered"; readonly mode: StartupMode; readonly cause: number }
-  | (Caused & { readonly type: "quarantine"; readonly isQuarantined: boolean })
-  | { readonly type: "first_attempt_ended" | "visit_ended" | "lost" | "ready" };
+export const CALL_GRACE_MS = 5_000;
 
 /** What a keeper works with. */
 export interface KeeperDeps<L extends Link> {
   readonly clock: Clock;
   readonly random: () => number;
-  readonly settings: Settings;
-  readonly scheduler: Scheduler;
+  /** Those in force now. */
+  readonly settings: () => Settings;
+  /** The lane in which attempts at a server start. */
+  readonly laneOf: (server: Server) => Scheduler;
   readonly open: (server: Server, hooks: LinkHooks) => L;
-  readonly recall: () => ServerMemory | undefined;
-  readonly remember: (learned: Learned) => void;
+  readonly recall: (name: string) => ServerMemory | undefined;
+  readonly remember: (name: string, learned: Learned) => void;
   /** Told of every move, after it; returns the event's id. */
   readonly onMove: (keeper: Keeper<L>, before: ServerStanding, reason: string) => number;
   readonly onNews: (keeper: Keeper<L>, news: KeeperNews) => void;
   /** Whether failures count at the moment. */
   readonly isCounting: () => boolean;
-}
-
-/** How a server's attempts stand; times in Unix milliseconds. */
-export interface KeeperStatus {
-  readonly attempts: number;
-  /** Counted failures in a row. */
-  readonly failures: number;
-  /** When the connection state was entered. */
-  readonly since: number;
-  readonly nextAttemptAt: number | undefined;
-  /** Why the last attempt failed; undefined once ready. */
-  readonly failure: Failure | undefined;
-  readonly autoDisabled: AutoDisabled | undefined;
-  /** An operator stopped it until further notice. */
-  readonly isStopped: boolean;
-  /** An attempt is under way, or in line. */
-  readonly isTrying: boolean;
+  /** Whether what the definition starts was approved; nothing else is ever started. */
+  readonly mayStart: (server: Server) => boolean;
 }
 
 type TimerName = "retry" | "steady" | "recover" | "watch";
 
 /** Keeps one server where it should be. */
 export class Keeper<L extends Link> {
-  readonly server: Server;
   readonly #deps: KeeperDeps<L>;
   readonly #timers: Timers<TimerName>;
-  readonly #waiters = new Set<Waiter<L>>();
-  readonly #budget: Budget;
-  readonly #autoDisable: AutoDisable;
-  #mode: StartupMode;
-  #former: StartupMode;
+  readonly #waiters = new Waiters<L>();
+  readonly #intent: Intent;
+  readonly #pace: Pace;
+  #server: Server;
   #connection: ConnectionState = "disconnected";
   #since: number;
   #attempts = 0;
-  /** Failures in a row, counted or not, and the time-outs among them: backoff and deadline grow with them. */
-  #streak = 0;
-  #timeouts = 0;
   #beganAt = 0;
   #failure: Failure | undefined;
   #nextAttemptAt: number | undefined;
-  /** Until then the server asked to be left alone. */
-  #restsUntil = 0;
   /** The one under way, or the one that led to the link. */
   #attempt: Attempt<L> | undefined;
-  #isStopped = false;
   #isVisit = false;
+  #hasStarted = false;
   #hasTried = false;
   #hasEnded = false;
 
   constructor(server: Server, deps: KeeperDeps<L>) {
-    this.server = server;
+    const { clock, random, settings, mayStart } = deps;
+    this.#server = server;
     this.#deps = deps;
-    const { mode = server.startupMode, formerMode, autoDisabled } = deps.recall() ?? {};
-    this.#mode = modeInForce(server.startupMode, { mode, isAutoDisabled: autoDisabled !== undefined });
-    this.#former = formerMode ?? (server.startupMode === "lazy_loading" ? "lazy_loading" : "active");
-    this.#autoDisable = new AutoDisable({
-      threshold: server.autoDisableThreshold ?? deps.settings.autoDisableThreshold,
-      recoverAfterMs: deps.settings.supervision.recoverAfterMs,
-      remembered: this.#mode === "auto_disabled" ? autoDisabled : undefined,
+    this.#pace = new Pace({ settings, random });
+    this.#intent = new Intent({
+      server: () => this.#server,
+      settings,
+      recall: () => this.#memory,
+      mayStart,
+      wallNow: () => clock.wallNow(),
     });
-    if (this.#mode === "auto_disabled") this.#autoDisable.assume(deps.clock.wallNow());
-    this.#since = deps.clock.wallNow();
-    this.#timers = new Timers(deps.clock);
-    this.#budget = new Budget({ limit: deps.settings.supervision.restartBudget, windowMs: BUDGET_WINDOW_MS });
+    this.#since = clock.wallNow();
+    this.#timers = new Timers(clock);
+  }
+
+  /** The definition in force. */
+  get server(): Server {
+    return this.#server;
   }
 
   get mode(): StartupMode {
-    return this.#mode;
+    return this.#intent.mode;
   }
 
   get connection(): ConnectionState {
@@ -133,26 +104,23 @@ export class Keeper<L extends Link> {
 
   /** The heading it is listed under. */
   get category(): Category {
-    const isFaulty = this.server.faults.length > 0;
-    if (this.#mode === "active" && this.#isSleepy && this.#connection !== "ready" && !isFaulty)
-      return "sleeping";
-    return categoryOf(this.#mode, this.#connection, isFaulty);
+    return this.standing.category;
   }
 
   get standing(): ServerStanding {
-    return { mode: this.#mode, connection: this.#connection, category: this.category };
+    return this.#intent.standing(this.#connection);
   }
 
   /** Everything else a list shows. */
   get status(): KeeperStatus {
     return {
       attempts: this.#attempts,
-      failures: this.#autoDisable.failures,
+      failures: this.#intent.autoDisable.failures,
       since: this.#since,
       nextAttemptAt: this.#timers.has("retry") ? this.#nextAttemptAt : undefined,
       failure: this.#failure,
-      autoDisabled: this.#autoDisable.state,
-      isStopped: this.#isStopped,
+      autoDisabled: this.#intent.autoDisable.state,
+      isStopped: this.#intent.isStopped,
       isTrying: this.#attempt !== undefined && this.#connection !== "ready",
     };
   }
@@ -164,38 +132,38 @@ export class Keeper<L extends Link> {
 
   /** Whether it is connected, and kept so, without anybody asking. */
   get isWanted(): boolean {
-    return this.#mode === "active" && !this.#isSleepy && !this.#isStopped && this.server.faults.length === 0;
+    return this.#intent.isWanted;
   }
 
   /** Whether it is lazy and its tools were never learned. */
   get wantsVisit(): boolean {
-    const isUnknown = !this.#memory?.everConnected && !this.#memory?.toolCount;
-    const mayStart = this.#mode === "lazy_loading" && this.server.faults.length === 0 && !this.#isStopped;
-    return mayStart && isUnknown;
+    return this.#intent.wantsVisit;
   }
 
   /** Begins: joins the line when wanted, awaits its probe when auto-disabled. */
   start(): void {
-    if (this.isWanted) this.#ask(this.#firstRequest());
-    else if (this.#mode === "auto_disabled") this.#awaitRecovery();
+    this.#hasStarted = true;
+    if (this.isWanted) this.#askAnew();
+    else if (this.mode === "auto_disabled") this.#awaitRecovery();
   }
 
-  /** Connects once to learn the tools, and closes. */
+  /** Connects once to learn the tools, and closes; where no attempt can help now, the visit is over. */
   visit(): void {
     this.#isVisit = true;
-    if (this.#attempt === undefined) this.#ask({ rank: RANK.again });
+    if (this.#attempt === undefined && this.#mayTry) this.#ask({ rank: RANK.again });
+    if (this.#attempt === undefined) this.#endFirst();
   }
 
   /** Connects on an operator's word, and keeps it so. */
   connect(): void {
-    this.#isStopped = false;
+    this.#intent.isStopped = false;
     this.#forgive();
     if (this.#attempt === undefined) this.#ask({ rank: RANK.call });
   }
 
   /** Closes on an operator's word, until `connect`, `restart` or a mode change. */
   disconnect(reason: string): void {
-    this.#isStopped = true;
+    this.#intent.isStopped = true;
     this.close(reason, CALL_GRACE_MS);
   }
 
@@ -205,36 +173,77 @@ export class Keeper<L extends Link> {
     this.connect();
   }
 
-  /** Moves the startup mode on somebody's word; false when the table refuses. */
-  changeMode(event: ModeEvent, reason: string): boolean {
-    const from = this.#mode;
-    const to = moveMode(from, event, this.#former);
-    if (to === undefined) return false;
-    // What was auto-disabled is on again once approved: a person's word comes later than the failures.
-    if (to === "quarantined" && from !== "auto_disabled") this.#former = from;
-    this.#autoDisable.end();
-    this.#timers.clear("recover");
-    if (event !== "recover") [this.#isStopped, this.#failure] = [false, undefined];
-    this.#forgive();
-    const cause = this.#setMode(to, { reason, isAsked: event !== "recover" });
-    if (event === "recover") this.#deps.onNews(this, { type: "recovered", mode: to, cause });
-    const isQuarantined = to === "quarantined";
-    if (isQuarantined || from === "quarantined") {
-      this.#deps.onNews(this, { type: "quarantine", isQuarantined, reason, cause });
-    }
-    if (to === "disabled" || isQuarantined) this.close(reason, isQuarantined ? 0 : CALL_GRACE_MS);
+  /** Takes another name, other options or another definition; {@link adjust} or {@link redefine} follows. */
+  take(server: Server): void {
+    this.#server = server;
+  }
+
+  /** Does what a changed name, option or setting asks for; the link stays. */
+  adjust(reason: string, wasWanted: boolean): void {
+    this.#pace.retune();
+    this.#attempt?.link?.adopt(this.#server);
+    if (this.#server.faults.length > 0) this.close(reason, CALL_GRACE_MS);
+    else if (this.mode === "auto_disabled") this.#awaitRecovery();
     else if (this.#connection === "ready") this.#watch();
-    else if (this.isWanted && this.#attempt === undefined && event !== "recover")
-      this.#ask(this.#firstRequest());
-    else if (!this.isWanted && this.#isIdle && this.#waiters.size === 0) this.close(reason);
+    else if (this.isWanted !== wasWanted) this.#pursue(reason);
+  }
+
+  /**
+   * The definition starts something else now: the old link goes, what was learned of the old definition is forgotten
+   * with its failures and its auto-disable, and the new one is started where its mode says so.
+   */
+  redefine(reason: string): void {
+    const mode = this.#intent.meantAnew();
+    this.#forgive();
+    this.#pace.renew();
+    this.#failure = undefined;
+    this.#remember(UNLEARNED);
+    // Whoever waits may ask again from within the close: a mode that forbids it comes first, and closes.
+    if (isCallable(mode)) this.close(reason, CALL_GRACE_MS);
+    this.#hasTried = false;
+    if (!this.assume(mode, reason)) this.#pursue(reason);
+  }
+
+  /**
+   * Moves to the mode that file, database and approval have come to mean.
+   *
+   * @param isFileMoved the file has another mode than before: a person's word, which ends an auto-disable.
+   */
+  reassess(reason: string, isFileMoved = false): void {
+    const mode = this.#intent.meant(isFileMoved);
+    // What came back by itself stays on until the file says otherwise once more.
+    if (mode === "auto_disabled" && isCallable(this.mode) && !isFileMoved) return;
+    this.assume(mode, reason);
+  }
+
+  /** Moves to a mode, whatever the way there; false when it is in it already. */
+  assume(mode: StartupMode, reason: string): boolean {
+    const { mode: from, standing: before } = this;
+    if (mode === from) return false;
+    const { failures } = this.#intent.autoDisable;
+    this.#intent.take(mode);
+    this.#timers.clear("recover");
+    [this.#intent.isStopped, this.#failure] = [false, undefined];
+    this.#forgive();
+    const cause = this.#modeMoved(before, reason);
+    const { onNews } = this.#deps;
+    const isQuarantined = mode === "quarantined";
+    if (isQuarantined || from === "quarantined")
+      onNews(this, { type: "quarantine", isQuarantined, reason, cause });
+    if (mode === "auto_disabled") onNews(this, { type: "auto_disabled", reason, failures, cause });
+    if (isCallable(mode)) this.#pursue(reason);
+    else this.close(reason, isQuarantined ? 0 : CALL_GRACE_MS);
+    if (mode === "auto_disabled") this.#awaitRecovery();
     return true;
   }
 
   /** Takes an auto-disable back that happened at or after `since`, Unix milliseconds. */
   takeBack(since: number, reason: string): void {
-    if (this.#autoDisable.state === undefined || this.#autoDisable.state.at < since) return;
-    this.changeMode("recover", reason);
-    if (this.isWanted && this.#attempt === undefined) this.#retryIn(this.#restMs());
+    const { state } = this.#intent.autoDisable;
+    if (state === undefined || state.at < since) return;
+    this.#recover(reason);
+    if (this.isWanted && this.#attempt === undefined)
+      this.#retryIn(this.#pace.restMs(this.#deps.clock.now()));
   }
 
   /** After a storm: failures are forgotten, and the next attempt comes soon, though not with all others. */
@@ -250,18 +259,17 @@ export class Keeper<L extends Link> {
    */
   want(waiter: Waiter<L>): () => void {
     const { link } = this;
-    const isOff =
-      this.#isStopped || this.#hasEnded || (this.#mode !== "active" && this.#mode !== "lazy_loading");
+    const isOff = this.#hasEnded || !isCallable(this.mode) || !this.#intent.isFree;
     if (link !== undefined) waiter.resolve(link);
-    else if (isOff || this.server.faults.length > 0) waiter.reject(undefined);
-    else if (this.#isIdle && !this.#mayTryNow()) waiter.reject(this.#failure);
+    else if (isOff) waiter.reject(undefined);
+    else if (this.#isIdle && this.#attempt === undefined && !this.#mayTry) waiter.reject(this.#failure);
     else {
       // The first one who waits moves an attempt in line to the front; those after it find it there.
       const isFirst = this.#waiters.size === 0;
       this.#waiters.add(waiter);
       if (this.#isIdle && (isFirst || this.#attempt === undefined)) this.#ask({ rank: RANK.call });
     }
-    return () => void this.#waiters.delete(waiter);
+    return () => this.#waiters.delete(waiter);
   }
 
   /** Closes; no attempt is planned. Calls in flight have `graceMs`. */
@@ -269,7 +277,7 @@ export class Keeper<L extends Link> {
     this.#endAttempt(graceMs);
     this.#move("close", reason);
     this.#endFirst();
-    this.#settle((waiter) => waiter.reject(undefined));
+    this.#waiters.reject(undefined);
   }
 
   /** Closes for good: nothing starts it again. */
@@ -278,54 +286,53 @@ export class Keeper<L extends Link> {
     this.close(reason, graceMs);
   }
 
-  get #discoveryIntervalMs(): number {
-    return this.server.toolDiscoveryIntervalMs ?? this.#deps.settings.toolDiscoveryIntervalMs;
-  }
-
   get #memory(): ServerMemory | undefined {
-    return this.#deps.recall();
-  }
-
-  /** Lazy by its own mode, or by the setting once its tools are known. */
-  get #isSleepy(): boolean {
-    if (this.#mode === "lazy_loading") return true;
-    return this.#deps.settings.enableLazyLoading && (this.#memory?.toolCount ?? 0) > 0;
+    return this.#deps.recall(this.#server.name);
   }
 
   get #isIdle(): boolean {
     return this.#connection === "disconnected" || this.#connection === "error";
   }
 
-  #firstRequest(): RankedRequest {
-    return this.#hasTried ? { rank: RANK.again } : rankOf(this.#memory);
+  get #mayTry(): boolean {
+    return this.#pace.mayTry(this.#deps.clock.now(), this.#failure);
   }
 
-  #mayTryNow(): boolean {
-    if (this.#attempt !== undefined) return true;
-    if (this.#failure !== undefined && !isRetriable(this.#failure)) return false;
-    const now = this.#deps.clock.now();
-    return now >= this.#restsUntil && this.#budget.waitMs(now) === 0;
+  /** Connects, or sleeps, or drops what nobody wants any more, as the mode says. */
+  #pursue(reason: string): void {
+    if (this.#connection === "ready") this.#watch();
+    else if (this.isWanted && this.#hasStarted) this.#askAnew();
+    else if (!this.isWanted && this.#isIdle && this.#waiters.size === 0) this.close(reason);
+  }
+
+  #askAnew(): void {
+    if (this.#attempt === undefined) this.#ask(this.#hasTried ? { rank: RANK.again } : rankOf(this.#memory));
   }
 
   #ask(request: RankedRequest): void {
-    const isRefused = moveConnection(this.#connection, "attempt", this.#mode) === undefined;
-    if (isRefused || this.#hasEnded || this.server.faults.length > 0) return;
+    const isRefused = moveConnection(this.#connection, "attempt", this.mode) === undefined;
+    if (isRefused || this.#hasEnded || this.#server.faults.length > 0) return;
+    const { settings, laneOf, clock, open, mayStart } = this.#deps;
+    if (!mayStart(this.#server)) {
+      this.reassess("its definition is not approved");
+      return;
+    }
     this.#timers.clear("retry");
     this.#attempt?.end(0);
-    const { settings, scheduler, clock, open } = this.#deps;
     this.#attempt = new Attempt<L>({
-      server: this.server,
+      server: this.#server,
       request,
-      supervision: settings.supervision,
-      scheduler,
+      supervision: settings().supervision,
+      scheduler: laneOf(this.#server),
       clock,
-      open,
+      // It may have another name by the time it leaves the line.
+      open: (_, hooks) => open(this.#server, hooks),
       onStart: () => this.#started(),
       onMove: (event) => void this.#move(event, event),
       onReady: () => this.#ready(),
       onFail: (failure) => this.#fail(failure),
       onEvict: () => this.#evicted(),
-      mayRespawn: () => this.#budget.trySpend(clock.now()),
+      mayRespawn: () => this.#pace.trySpend(clock.now()),
     });
     this.#attempt.begin();
   }
@@ -333,9 +340,9 @@ export class Keeper<L extends Link> {
   #started(): number {
     this.#attempts += 1;
     this.#beganAt = this.#deps.clock.now();
-    this.#budget.spend(this.#beganAt);
+    this.#pace.spend(this.#beganAt);
     this.#move("attempt", `attempt ${this.#attempts}`);
-    return this.#deadlineMs();
+    return this.#pace.deadlineMs(this.#server, this.#memory?.everConnected ?? false);
   }
 
   #evicted(): void {
@@ -345,16 +352,18 @@ export class Keeper<L extends Link> {
   }
 
   #ready(): void {
-    const { clock, remember, onNews } = this.#deps;
+    const { clock, onNews } = this.#deps;
     if (!this.#move("ready", "connected")) return;
     const { link } = this;
-    [this.#failure, this.#timeouts] = [undefined, 0];
-    remember({ everConnected: true, connectMs: Math.round(clock.now() - this.#beganAt), failedLast: false });
+    this.#failure = undefined;
+    this.#pace.worked();
+    const connectMs = Math.round(clock.now() - this.#beganAt);
+    this.#remember({ everConnected: true, connectedAt: clock.wallNow(), connectMs, failedLast: false });
     this.#timers.set("steady", STEADY_MS, () => this.#forgive());
-    const isVisit = this.#isVisit && this.#waiters.size === 0;
-    if (link) this.#settle((waiter) => waiter.resolve(link));
+    const isVisit = this.#isVisit && this.#waiters.size === 0 && !this.isWanted;
+    if (link) this.#waiters.resolve(link);
     onNews(this, { type: "ready" });
-    if (this.#mode === "auto_disabled") this.changeMode("recover", "its probe succeeded");
+    if (this.mode === "auto_disabled") this.#recover("its probe succeeded");
     if (isVisit) this.close("its tools are learned");
     else this.#watch();
     this.#endFirst();
@@ -362,73 +371,72 @@ export class Keeper<L extends Link> {
 
   #fail(failure: Failure): void {
     const wasReady = this.#connection === "ready";
-    const { remember, onNews, isCounting, clock } = this.#deps;
+    const { onNews, isCounting, clock } = this.#deps;
+    const { autoDisable } = this.#intent;
     this.#endAttempt(0);
     this.#failure = failure;
-    this.#restsUntil = clock.now() + (failure.retryAfterMs ?? 0);
-    this.#streak += 1;
-    if (failure.class === "timeout" && !wasReady) this.#timeouts += 1;
-    remember({ failedLast: true });
+    const now = clock.now();
+    this.#pace.failed(failure, { now, wasReady });
+    this.#remember({ failedLast: true });
     if (wasReady) onNews(this, { type: "lost" });
-    if (isCounting()) this.#autoDisable.count(failure, this.#budget.waitMs(clock.now()) > 0);
+    if (isCounting()) autoDisable.count(failure, this.#pace.isSpent(now));
     this.#move("fail", failure.message);
     this.#endFirst();
-    if (this.#mode === "auto_disabled") this.#probeFailed();
-    else if (this.#autoDisable.isDue && isCounting()) this.#switchOff(failure);
+    if (this.mode === "auto_disabled") this.#probeFailed();
+    else if (autoDisable.isDue && isCounting()) this.#switchOff(failure);
     else this.#plan(failure);
-    this.#settle((waiter) => waiter.reject(failure));
+    this.#waiters.reject(failure);
   }
 
   #switchOff(failure: Failure): void {
-    const [{ clock, onNews }, { failures }] = [this.#deps, this.#autoDisable];
-    const reason = this.#autoDisable.begin(failure, clock.wallNow());
-    this.#former = this.#mode;
-    const cause = this.#setMode("auto_disabled", { reason, isAsked: false });
-    onNews(this, { type: "auto_disabled", reason, failures, cause });
+    const { standing: before } = this;
+    const { failures } = this.#intent.autoDisable;
+    const reason = this.#intent.switchOff(failure);
+    const cause = this.#modeMoved(before, reason);
+    this.#deps.onNews(this, { type: "auto_disabled", reason, failures, cause });
     this.#move("close", reason);
     this.#awaitRecovery();
   }
 
   #probeFailed(): void {
-    this.#autoDisable.postpone(this.#deps.clock.wallNow());
-    this.#deps.remember({ autoDisabled: this.#autoDisable.state });
+    const { autoDisable } = this.#intent;
+    autoDisable.postpone(this.#deps.clock.wallNow());
+    this.#remember({ autoDisabled: autoDisable.state });
     this.#awaitRecovery();
   }
 
+  /** Comes back from an auto-disable; whoever wants it so sees to the next attempt. */
+  #recover(reason: string): void {
+    const { standing: before } = this;
+    const mode = this.#intent.awake;
+    this.#intent.take(mode);
+    this.#timers.clear("recover");
+    this.#forgive();
+    const cause = this.#modeMoved(before, reason);
+    this.#deps.onNews(this, { type: "recovered", mode, cause });
+    if (this.#connection === "ready") this.#watch();
+    else if (!this.isWanted && this.#isIdle && this.#waiters.size === 0) this.close(reason);
+  }
+
   #awaitRecovery(): void {
-    if (this.#autoDisable.state === undefined || !this.server.autoRecover) return;
-    const waitMs = this.#autoDisable.leftMs(this.#deps.clock.wallNow());
+    this.#timers.clear("recover");
+    const { autoDisable } = this.#intent;
+    const mayProbe = this.#hasStarted && this.#intent.isFree && this.#server.autoRecover;
+    if (autoDisable.state === undefined || !mayProbe || this.#attempt !== undefined) return;
+    const waitMs = autoDisable.leftMs(this.#deps.clock.wallNow());
     this.#timers.set("recover", waitMs, () => this.#ask({ rank: RANK.again }));
   }
 
   /** What comes after a failure that did not switch the server off. */
   #plan(failure: Failure): void {
-    if (!this.isWanted) return;
-    if (failure.class === "protocol") this.#retryIn(this.#discoveryIntervalMs);
-    if (isRetriable(failure)) this.#retryIn(this.#restMs());
-  }
-
-  /** Backoff, what the server asked for, and what the restart budget leaves. */
-  #restMs(): number {
-    const { settings, random, clock } = this.#deps;
-    const { backoffBaseMs: baseMs, backoffCapMs: capMs } = settings.supervision;
-    const now = clock.now();
-    const plainMs = backoffMs(Math.max(1, this.#streak), { baseMs, capMs, random });
-    return Math.max(plainMs, this.#restsUntil - now, this.#budget.waitMs(now));
+    const now = this.#deps.clock.now();
+    if (this.isWanted) this.#retryIn(this.#pace.afterMs(failure, { server: this.#server, now }));
   }
 
   #retryIn(waitMs: number): void {
     if (waitMs <= 0) return;
     this.#timers.set("retry", waitMs, () => this.#ask({ rank: RANK.again }));
     this.#nextAttemptAt = this.#deps.clock.wallNow() + waitMs;
-  }
-
-  /** A first run may download itself; one that worked before gets more time after each time-out. */
-  #deadlineMs(): number {
-    const { connectionTimeoutMs, supervision } = this.#deps.settings;
-    if (!this.#memory?.everConnected) return supervision.firstRunTimeoutMs;
-    const most = this.server.connectionTimeoutMs ?? connectionTimeoutMs;
-    return Math.min(most, supervision.firstDeadlineMs * 2 ** this.#timeouts);
   }
 
   #watch(): void {
@@ -439,9 +447,8 @@ export class Keeper<L extends Link> {
     const stop = watch({
       link,
       clock,
-      healthIntervalMs: server.healthCheckIntervalMs ?? settings.healthCheckIntervalMs,
-      discoveryIntervalMs: this.#discoveryIntervalMs,
-      idleMs: this.#isSleepy ? settings.idleDisconnectMs : 0,
+      ...intervalsOf(server, settings()),
+      idleMs: this.#intent.isSleepy ? settings().idleDisconnectMs : 0,
       onLost: () => this.#fail(link.expire(0)),
       onIdle: () => this.close("idle"),
     });
@@ -466,30 +473,23 @@ export class Keeper<L extends Link> {
   }
 
   #forgive(): void {
-    this.#autoDisable.forgive();
-    [this.#streak, this.#timeouts] = [0, 0];
+    this.#intent.autoDisable.forgive();
+    this.#pace.forgive();
   }
 
-  #settle(tell: (waiter: Waiter<L>) => void): void {
-    const waiters = [...this.#waiters];
-    this.#waiters.clear();
-    for (const waiter of waiters) tell(waiter);
+  #remember(learned: Learned): void {
+    this.#deps.remember(this.#server.name, learned);
   }
 
-  /** `isAsked` when a person wants it so: only that outlasts what is observed. */
-  #setMode(
-    mode: StartupMode,
-    { reason, isAsked }: { readonly reason: string; readonly isAsked: boolean },
-  ): number {
-    const before = this.standing;
-    this.#mode = mode;
-    const autoDisabled = this.#autoDisable.state;
-    this.#deps.remember({ ...(isAsked ? { mode } : {}), formerMode: this.#former, autoDisabled });
+  /** The mode has moved: kept is only what neither file nor commit knows. */
+  #modeMoved(before: ServerStanding, reason: string): number {
+    const { former: formerMode, autoDisable } = this.#intent;
+    this.#remember({ formerMode, autoDisabled: autoDisable.state });
     return this.#deps.onMove(this, before, reason);
   }
 
   #move(event: ConnectionEvent, reason: string): boolean {
-    const to = moveConnection(this.#connection, event, this.#mode);
+    const to = moveConnection(this.#connection, event, this.mode);
     if (to === undefined) return false;
     const before = this.standing;
     this.#connection = to;

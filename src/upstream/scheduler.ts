@@ -2,14 +2,15 @@
  * Who may start now, who waits outside, who waits in line.
  *
  * Owns the places of one lane (processes, or URLs), its waiting room and its line. A place bounds what is
- * starting: an attempt that is silent for its patience gives its place back and waits in the room; one
- * that has answered goes on without either. Invariants: never more than `places` in places and `room` in
- * the room; nobody overtakes within a rank; while someone waits for a first attempt, no second attempt
- * starts. One place for the whole of an attempt was rejected: ten hanging servers would stop all others.
+ * starting: an attempt that is silent for its patience gives its place back and waits in the room, or keeps it
+ * while the room is full; one that has answered goes on without either. Invariants: never more than `places` in
+ * places and `room` in the room; nobody overtakes within a rank; while someone waits for a first attempt, no
+ * second attempt starts. One place for the whole of an attempt was rejected: ten hanging servers would stop all
+ * others. Evicting as soon as the room is full was rejected too: it cuts downloads short for a line of three.
  *
  *   line ──place free──▶ place ──patience, silent──▶ room ──answer, end──▶ gone
  *    ▲                     │ answer + patience, end ──────────────────────▶ gone
- *    └──── evicted: room full, past its first deadline, others wait for a first attempt ────┘ (by the owner)
+ *    └──── evicted: past its first deadline, too few places left for first attempts ────────┘ (by the owner)
  */
 import type { CancelTimer, Clock } from "../lib/clock.ts";
 import type { ServerMemory } from "../state/store.ts";
@@ -48,7 +49,7 @@ export function byRank(a: RankedRequest, b: RankedRequest): number {
 export interface Request extends RankedRequest {
   /** Silence after which the place is given back, milliseconds. */
   readonly patienceMs: number;
-  /** Age after which the attempt may be sent back to the line for others, milliseconds. */
+  /** Age after which the attempt may be sent back to the line for others; they may wait as long. Milliseconds. */
   readonly firstDeadlineMs: number;
   /** The place is there: begin. */
   readonly onStart: () => void;
@@ -85,7 +86,7 @@ interface Entry extends Request {
 
 /** The places of one lane. */
 export class Scheduler {
-  readonly #options: SchedulerOptions;
+  #options: SchedulerOptions;
   readonly #line: Entry[] = [];
   readonly #inPlace = new Set<Entry>();
   /** In the order they came. */
@@ -96,16 +97,7 @@ export class Scheduler {
 
   /** @throws {RangeError} when a size is not an integer, or there is no place; there may be no room. */
   constructor(options: SchedulerOptions) {
-    for (const [name, size, least] of [
-      ["places", options.places, 1],
-      ["room", options.room, 0],
-    ] as const) {
-      if (!Number.isInteger(size) || size < least) {
-        throw new RangeError(
-          `Cannot make a scheduler: '${name}' must be an integer from ${least}, was ${size}`,
-        );
-      }
-    }
+    checkSizes(options);
     this.#options = options;
   }
 
@@ -128,6 +120,17 @@ export class Scheduler {
   close(): void {
     this.#isClosed = true;
     this.#cancelEviction();
+  }
+
+  /**
+   * Has other sizes from now on; whoever is in a place or in the room stays there.
+   *
+   * @throws {RangeError} as the constructor does; nothing changes then.
+   */
+  resize(sizes: Omit<SchedulerOptions, "clock">): void {
+    checkSizes(sizes);
+    this.#options = { ...this.#options, ...sizes };
+    this.#serve();
   }
 
   /** Makes a ticket for one attempt. */
@@ -215,12 +218,11 @@ export class Scheduler {
   #evict(): void {
     this.#cancelEviction();
     this.#cancelEviction = () => {};
-    const isBlocked = this.#inPlace.size >= this.#options.places && [...this.#inPlace].some(isOver);
-    const isWanted = this.#line.some((entry) => entry.rank < RANK.again);
-    if (!isBlocked || !isWanted || this.#inRoom.size === 0) return;
+    const neededMs = this.#evictionNeededMs();
+    if (neededMs === Infinity || this.#inRoom.size === 0) return;
     const { clock } = this.#options;
     const now = clock.now();
-    const dueMs = (entry: Entry): number => entry.startedAt + entry.firstDeadlineMs - now;
+    const dueMs = (entry: Entry): number => Math.max(neededMs, entry.startedAt + entry.firstDeadlineMs - now);
     const longest = this.#inRoom.values().find((entry) => dueMs(entry) <= 0);
     if (longest === undefined) {
       const nextMs = Math.min(...this.#inRoom.values().map(dueMs));
@@ -233,6 +235,36 @@ export class Scheduler {
     // Its owner asks again before the next turn, so that it stands at the end of the line.
     longest.onEvict();
     this.#cancelEviction = clock.after(0, () => this.#serve());
+  }
+
+  /**
+   * How soon somebody has to make way, milliseconds; Infinity while that is not needed: the places that silent ones
+   * do not hold bring all who wait for a first attempt through the line within a first deadline. Where no place is
+   * left, one more patience shows whether a holder answers after all.
+   */
+  #evictionNeededMs(): number {
+    const { clock, places } = this.#options;
+    const firsts = this.#line.filter((entry) => entry.rank < RANK.again);
+    const held = [...this.#inPlace].filter(isOver).length;
+    const [head] = firsts;
+    if (head === undefined || held === 0) return Infinity;
+    const passMs = (firsts.length * head.patienceMs) / (places - held);
+    if (held < places) return passMs > head.firstDeadlineMs ? 0 : Infinity;
+    const graceEnds = [...this.#inPlace].map(({ startedAt, patienceMs }) => startedAt + 2 * patienceMs);
+    return Math.max(0, Math.max(...graceEnds) - clock.now());
+  }
+}
+
+function checkSizes({ places, room }: Omit<SchedulerOptions, "clock">): void {
+  for (const [name, size, least] of [
+    ["places", places, 1],
+    ["room", room, 0],
+  ] as const) {
+    if (!Number.isInteger(size) || size < least) {
+      throw new RangeError(
+        `Cannot make a scheduler: '${name}' must be an integer from ${least}, was ${size}`,
+      );
+    }
   }
 }
 

@@ -1,24 +1,27 @@
 /**
  * Keeps what is equal to what is wanted, for all servers at once.
  *
- * Owns the keepers, the two lanes in which attempts start, the visits that learn the tools of lazy servers,
- * the guard against cascades, and the state of the proxy. Invariants: every mode and every connection has
- * one owner; each move is one event; while many fail at once nothing is switched off. Timers and links
- * come from outside, so the whole runs in a simulation. A loop that compares both sides every second was
- * rejected: it is late by half a second, and costs most when nothing happens.
+ * Owns the keepers, the two lanes in which attempts start, the guard against cascades, and the state of the proxy.
+ * Invariants: every mode and every connection has one owner; each move is one event; while many fail at once nothing is
+ * switched off; a change of the configuration touches the servers it names and no other. Timers and links come from
+ * outside, so the whole runs in a simulation. A loop that compares both sides every second was rejected: it is late by
+ * half a second, and costs most when nothing happens.
  */
 import type { EventBus, ProxyState, ServerStanding } from "../core/events.ts";
-import type { Server } from "../core/model.ts";
+import type { Server, StartupMode } from "../core/model.ts";
 import type { Settings } from "../core/settings.ts";
 import type { CancelTimer, Clock } from "../lib/clock.ts";
+import { changedKeys } from "../state/config_difference.ts";
+import { isSameDefinition } from "../state/definition.ts";
 import type { Learned, ServerMemory } from "../state/store.ts";
 import { Cascade } from "./cascade.ts";
 import type { CascadeChange } from "./cascade.ts";
-import { Keeper } from "./keeper.ts";
-import type { KeeperNews } from "./keeper.ts";
+import { CALL_GRACE_MS, Keeper } from "./keeper.ts";
 import type { Link, LinkHooks } from "./link.ts";
+import type { KeeperNews } from "./news.ts";
 import { byRank, rankOf, Scheduler } from "./scheduler.ts";
 import type { RankedRequest } from "./scheduler.ts";
+import { Visits } from "./visits.ts";
 
 /** An HTTP handshake costs no process: as many more may be under way, and wait. */
 const HTTP_FACTOR = 8;
@@ -36,29 +39,54 @@ export interface SupervisorOptions<L extends Link> {
   readonly open: (server: Server, hooks: LinkHooks) => L;
   readonly recall: (name: string) => ServerMemory | undefined;
   readonly remember: (name: string, learned: Learned) => void;
+  /** Whether what a definition starts was approved; nothing else is ever started. @default everything was */
+  readonly mayStart?: (server: Server) => boolean;
+}
+
+/** What a changed configuration means for the servers. */
+export interface Reconciliation {
+  readonly added: readonly Server[];
+  readonly removed: readonly string[];
+  /** What is started is another: the old one goes, the new one comes. */
+  readonly restarted: readonly Server[];
+  /** Something else changed: the link stays. */
+  readonly updated: readonly Server[];
+  readonly renamed: readonly { readonly from: string; readonly to: string; readonly server: Server }[];
+  /** The file has another startup mode; by the names that hold now. */
+  readonly modes: readonly {
+    readonly name: string;
+    readonly before: StartupMode;
+    readonly after: StartupMode;
+  }[];
+  /** Names of servers whose approval, quarantine or auto-disable was changed in the database. @default none */
+  readonly reviewed?: readonly string[];
+  /** All servers that are configured now, in the order of the file. */
+  readonly servers: readonly Server[];
 }
 
 /** Watches over all servers. */
 export class Supervisor<L extends Link> {
   readonly #options: SupervisorOptions<L>;
-  readonly #keepers = new Map<string, Keeper<L>>();
+  readonly #visits: Visits<Keeper<L>>;
   readonly #processes: Scheduler;
   readonly #urls: Scheduler;
   readonly #cascade: Cascade;
-  readonly #unsettled = new Set<string>();
-  #visits: string[] = [];
-  #visited: string | undefined;
-  #cancelVisit: CancelTimer = () => {};
+  readonly #unsettled = new Set<Keeper<L>>();
+  /** By name, in the order of the file. */
+  #keepers = new Map<string, Keeper<L>>();
+  #settings: Settings;
+  #hasStarted = false;
   #state: ProxyState = "starting";
   #cancelStarting: CancelTimer = () => {};
   #cancelSuspension: CancelTimer = () => {};
 
   constructor(options: SupervisorOptions<L>) {
     const { servers, settings, clock } = options;
-    const { maxConcurrentConnections: places, maxWaitingConnections: room } = settings;
     this.#options = options;
-    this.#processes = new Scheduler({ places, room, clock });
-    this.#urls = new Scheduler({ places: HTTP_FACTOR * places, room: HTTP_FACTOR * room, clock });
+    this.#settings = settings;
+    this.#processes = new Scheduler({ ...sizesOf(settings, 1), clock });
+    this.#urls = new Scheduler({ ...sizesOf(settings, HTTP_FACTOR), clock });
+    this.#visits = new Visits(clock);
     this.#cascade = new Cascade(settings.supervision.cascadeWindowMs);
     for (const server of servers) this.#keepers.set(server.name, this.#make(server));
   }
@@ -96,33 +124,55 @@ export class Supervisor<L extends Link> {
   /** Begins to connect what is wanted. */
   start(): void {
     const keepers = this.keepers();
-    for (const keeper of keepers) if (keeper.isWanted) this.#unsettled.add(keeper.server.name);
-    this.#visits = keepers.filter((keeper) => keeper.wantsVisit).map((keeper) => keeper.server.name);
+    this.#hasStarted = true;
+    for (const keeper of keepers) if (keeper.isWanted) this.#unsettled.add(keeper);
     this.#cancelStarting = this.#options.clock.after(MAX_STARTING_MS, () => this.#started());
     // Places are given as they are asked for, so those who go first ask first.
     const rank = ({ server }: Keeper<L>): RankedRequest => rankOf(this.#options.recall(server.name));
     const order = keepers.map((keeper) => ({ keeper, ...rank(keeper) }));
     for (const { keeper } of order.toSorted(byRank)) keeper.start();
     if (this.isSettled) this.#started();
-    this.#visitNext();
+    this.#visits.add(keepers);
   }
 
-  /** Forgets a server; calls in flight have `graceMs`. */
-  remove(name: string, reason: string, graceMs: number): void {
-    const keeper = this.#keepers.get(name);
-    if (keeper === undefined) return;
-    keeper.end(reason, graceMs);
-    this.#keepers.delete(name);
-    this.#changed(this.#cascade.left(name));
-    this.#options.bus.publish("server_removed", { reason }, name);
+  /**
+   * Takes what a changed configuration means, at once and wholly; a server it does not name keeps its link and its calls.
+   */
+  reconcile(change: Reconciliation, reason: string): void {
+    if (this.#state === "stopping" || this.#state === "stopped") return;
+    for (const name of change.removed) this.#remove(name, reason);
+    this.#rename(change, reason);
+    for (const server of change.restarted) this.#redefine(server, reason);
+    for (const server of change.updated) this.#update(server, { reason, isRestarted: false });
+    const added = change.added.flatMap((server) => this.#add(server) ?? []);
+    this.#arrange(change.servers);
+    for (const { name } of change.modes) this.#keepers.get(name)?.reassess(reason, true);
+    const reviewed = [...change.restarted.map(({ name }) => name), ...(change.reviewed ?? [])];
+    for (const name of reviewed) this.#keepers.get(name)?.reassess(reason);
+    if (this.#hasStarted) this.#begin(added, change.restarted);
+  }
+
+  /** Takes other settings; they hold from now on, for what is connected as well. */
+  applySettings(settings: Settings, reason: string): void {
+    const keepers = this.keepers();
+    const wasWanted = keepers.map((keeper) => keeper.isWanted);
+    this.#settings = settings;
+    this.#processes.resize(sizesOf(settings, 1));
+    this.#urls.resize(sizesOf(settings, HTTP_FACTOR));
+    this.#cascade.windowMs = settings.supervision.cascadeWindowMs;
+    for (const [at, keeper] of keepers.entries()) keeper.adjust(reason, wasWanted[at] ?? false);
+  }
+
+  /** The lane in which attempts at a server start. */
+  laneOf(server: Server): Scheduler {
+    return server.command === undefined ? this.#urls : this.#processes;
   }
 
   /** Ends everything, at once. */
   end(reason: string): void {
     this.#cancelStarting();
     this.#cancelSuspension();
-    this.#cancelVisit();
-    this.#visits = [];
+    this.#visits.close();
     this.#processes.close();
     this.#urls.close();
     this.#setState("stopping", reason);
@@ -131,20 +181,111 @@ export class Supervisor<L extends Link> {
   }
 
   #make(server: Server): Keeper<L> {
-    const { settings, clock, random, open, recall, remember } = this.#options;
-    const { name } = server;
+    const { clock, random, open, recall, remember, mayStart } = this.#options;
     return new Keeper<L>(server, {
       clock,
       random,
-      settings,
-      scheduler: server.command === undefined ? this.#urls : this.#processes,
+      settings: () => this.#settings,
+      laneOf: (definition) => this.laneOf(definition),
       open,
-      recall: () => recall(name),
-      remember: (learned) => remember(name, learned),
+      recall,
+      remember,
       onMove: (keeper, before, reason) => this.#moved(keeper, before, reason),
       onNews: (keeper, news) => this.#told(keeper, news),
       isCounting: () => !this.#cascade.isSuspended,
+      mayStart: mayStart ?? (() => true),
     });
+  }
+
+  #add(server: Server): Keeper<L> | undefined {
+    if (this.#keepers.has(server.name)) return undefined;
+    const keeper = this.#make(server);
+    this.#keepers.set(server.name, keeper);
+    this.#options.bus.publish("server_added", keeper.standing, server.name);
+    return keeper;
+  }
+
+  #remove(name: string, reason: string): void {
+    const keeper = this.#keepers.get(name);
+    if (keeper === undefined) return;
+    keeper.end(reason, CALL_GRACE_MS);
+    this.#keepers.delete(name);
+    this.#changed(this.#cascade.left(name));
+    this.#options.bus.publish("server_removed", { reason }, name);
+  }
+
+  /** All at once, so that two can swap their names. */
+  #rename({ renamed, restarted }: Reconciliation, reason: string): void {
+    const moves = renamed.flatMap(({ from, to, server }) => {
+      const keeper = this.#keepers.get(from);
+      return keeper ? [{ from, to, server, keeper }] : [];
+    });
+    if (moves.length === 0) return;
+    const others = new Set(restarted.map(({ name }) => name));
+    this.#cascade.rename(new Map(moves.map(({ from, to }) => [from, to])));
+    for (const { from } of moves) this.#keepers.delete(from);
+    for (const { to, keeper } of moves) {
+      // What is known of it has its new name already, and is asked for by that.
+      keeper.take({ ...keeper.server, name: to });
+      this.#keepers.set(to, keeper);
+    }
+    for (const { from, to, server, keeper } of moves) {
+      const wasWanted = keeper.isWanted;
+      // What starts something else is another matter, under the new name.
+      if (!others.has(to)) keeper.take(server);
+      this.#options.bus.publish("server_renamed", { from }, to);
+      keeper.adjust(reason, wasWanted);
+    }
+  }
+
+  #redefine(server: Server, reason: string): void {
+    const keeper = this.#keepers.get(server.name);
+    if (keeper === undefined) return;
+    // A fault that came or went changes nothing that was learned.
+    if (isSameDefinition(keeper.server, server)) {
+      this.#update(server, { reason, isRestarted: true });
+      return;
+    }
+    const keys = changedKeys(keeper.server, server);
+    keeper.take(server);
+    this.#options.bus.publish("server_changed", { keys, isRestarted: true }, server.name);
+    keeper.redefine(reason);
+  }
+
+  #update(
+    server: Server,
+    { reason, isRestarted }: { readonly reason: string; readonly isRestarted: boolean },
+  ): void {
+    const keeper = this.#keepers.get(server.name);
+    if (keeper === undefined) return;
+    const keys = changedKeys(keeper.server, server);
+    const wasWanted = keeper.isWanted;
+    keeper.take(server);
+    this.#options.bus.publish("server_changed", { keys, isRestarted }, server.name);
+    keeper.adjust(reason, wasWanted);
+  }
+
+  /** Puts the keepers in the order of the file, each with the definition that stands there now. */
+  #arrange(servers: readonly Server[]): void {
+    const before = this.#keepers;
+    this.#keepers = new Map();
+    for (const server of servers) {
+      const keeper = before.get(server.name);
+      if (keeper === undefined) continue;
+      keeper.take(server);
+      this.#keepers.set(server.name, keeper);
+    }
+    for (const [name, keeper] of before) if (!this.#keepers.has(name)) this.#keepers.set(name, keeper);
+  }
+
+  /** Starts what is new as its mode says. */
+  #begin(added: readonly Keeper<L>[], restarted: readonly Server[]): void {
+    for (const keeper of added) {
+      if (keeper.isWanted && this.#state === "starting") this.#unsettled.add(keeper);
+      keeper.start();
+    }
+    const anew = restarted.flatMap(({ name }) => this.#keepers.get(name) ?? []);
+    this.#visits.add([...added, ...anew]);
   }
 
   #moved(keeper: Keeper<L>, before: ServerStanding, reason: string): number {
@@ -185,11 +326,11 @@ export class Supervisor<L extends Link> {
         this.#changed(this.#cascade.lost(name, clock.now()));
         break;
       case "first_attempt_ended":
-        this.#unsettled.delete(name);
-        if (this.isSettled) this.#started();
+        this.#unsettled.delete(keeper);
+        if (this.#hasStarted && this.isSettled) this.#started();
         break;
       case "visit_ended":
-        if (this.#visited === name) this.#visitEnded();
+        this.#visits.ended(keeper);
         break;
     }
   }
@@ -197,7 +338,7 @@ export class Supervisor<L extends Link> {
   /** Suspension begins or ends. */
   #changed(change: CascadeChange): void {
     if (change === undefined) return;
-    const { bus, clock, settings } = this.#options;
+    const { bus, clock } = this.#options;
     const isSuspended = change === "begins";
     const servers = this.#cascade.failed;
     this.#cancelSuspension();
@@ -206,7 +347,7 @@ export class Supervisor<L extends Link> {
       : "a server is ready again, or the time is up";
     bus.publish("auto_disable_suspended", { isSuspended, reason, servers });
     if (isSuspended) {
-      const since = clock.wallNow() - settings.supervision.cascadeWindowMs;
+      const since = clock.wallNow() - this.#settings.supervision.cascadeWindowMs;
       for (const keeper of this.#keepers.values()) keeper.takeBack(since, reason);
       this.#cancelSuspension = clock.after(this.#cascade.leftMs(clock.now()), () =>
         this.#changed(this.#cascade.expire()),
@@ -234,24 +375,9 @@ export class Supervisor<L extends Link> {
     this.#state = after;
     this.#options.bus.publish("proxy_state_changed", { before, after, reason });
   }
+}
 
-  #visitNext(): void {
-    for (let name = this.#visits.shift(); name !== undefined; name = this.#visits.shift()) {
-      const keeper = this.#keepers.get(name);
-      if (keeper === undefined || !keeper.wantsVisit) continue;
-      this.#visited = name;
-      keeper.visit();
-      return;
-    }
-  }
-
-  /** Whatever came of it, the next one has its turn; not from within the move that ended this one. */
-  #visitEnded(): void {
-    this.#visited = undefined;
-    if (this.#state === "stopping") return;
-    this.#cancelVisit();
-    this.#cancelVisit = this.#options.clock.after(0, () => {
-      if (this.#visited === undefined) this.#visitNext();
-    });
-  }
+function sizesOf(settings: Settings, factor: number): { readonly places: number; readonly room: number } {
+  const { maxConcurrentConnections: places, maxWaitingConnections: room } = settings;
+  return { places: factor * places, room: factor * room };
 }

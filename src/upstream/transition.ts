@@ -95,17 +95,23 @@ export function moveMode(from: StartupMode, event: ModeEvent, former: StartupMod
   return to === "former" ? former : to;
 }
 
+/** Whether a server in this mode may be called, and connected for a call. */
+export function isCallable(mode: StartupMode): boolean {
+  return mode === "active" || mode === "lazy_loading";
+}
+
 /**
- * The mode that holds when file and database both have one: quarantine wins from wherever it comes, an
- * auto-disable only over a mode that would connect.
- *
- * @param known the operator's mode, or the file's where there is none.
+ * The mode that holds when the file says one thing and the database another: what is held is quarantined wherever that
+ * comes from, an auto-disable counts only over a mode that would connect.
  */
 export function modeInForce(
   inFile: StartupMode,
-  known: { readonly mode: StartupMode; readonly isAutoDisabled: boolean },
+  known: {
+    /** Quarantined by the database, or its definition is not approved. */
+    readonly isHeld: boolean;
+    readonly isAutoDisabled: boolean;
+  },
 ): StartupMode {
-  if (inFile === "quarantined" || known.mode === "quarantined") return "quarantined";
-  const mayConnect = known.mode === "active" || known.mode === "lazy_loading";
-  return known.isAutoDisabled && mayConnect ? "auto_disabled" : known.mode;
+  if (known.isHeld) return "quarantined";
+  return known.isAutoDisabled && isCallable(inFile) ? "auto_disabled" : inFile;
 }

@@ -1,7 +1,7 @@
 /**
  * All upstreams, as the floors above see them.
  *
- * Owns what joins the supervisor to real connections: the clock, the store, and the wait until what was
+ * Owns what joins the supervisor to real connections: the clock, the store, trials, and the wait until what was
  * stopped is gone. Invariants: a server with faults, or one that is disabled, quarantined or
  * auto-disabled, is never given out; whoever waits for a server gets it or an error that says what to do;
  * after `close()` no process of any upstream is left. Handing the supervisor out was rejected: its
@@ -11,22 +11,21 @@ import type { EventBus } from "../core/events.ts";
 import { ProxyError } from "../core/errors.ts";
 import type { Server } from "../core/model.ts";
 import type { Settings } from "../core/settings.ts";
+import { orAborted } from "../lib/abort.ts";
 import { SYSTEM_CLOCK } from "../lib/clock.ts";
 import type { Log } from "../lib/log.ts";
 import { nearestWord } from "../lib/nearest.ts";
 import type { ServerMemory, Store } from "../state/store.ts";
-import { Connection } from "./connection.ts";
-import type { Failure } from "./failure.ts";
-import { orAborted } from "./handshake.ts";
+import type { Connection, ConnectionDeps } from "./connection.ts";
 import type { Verdict } from "./handshake.ts";
 import type { Keeper } from "./keeper.ts";
-import type { LinkHooks } from "./link.ts";
+import type { Failure, LinkHooks } from "./link.ts";
 import { Supervisor } from "./supervisor.ts";
-import type { ModeEvent } from "./transition.ts";
-import type { TransportContext } from "./transport.ts";
-
-/** Calls in flight may finish for so long when a server is removed. */
-const REMOVE_GRACE_MS = 5_000;
+import type { Reconciliation } from "./supervisor.ts";
+import { isCallable } from "./transition.ts";
+import type { ProcessCare, TransportContext } from "./transport.ts";
+import { runTrial } from "./trial.ts";
+import type { TrialOptions } from "./trial.ts";
 
 /** A server with its owner. */
 export type Upstream = Keeper<Connection>;
@@ -41,6 +40,8 @@ export interface UpstreamsOptions {
   readonly log: Log;
   /** A server's whole list of tools, unchecked, each time it was read. */
   readonly onTools: (server: string, definitions: readonly unknown[]) => void;
+  /** Whether what a definition starts was approved; nothing else is ever started. @default everything was */
+  readonly mayStart?: (server: Server) => boolean;
 }
 
 /** Options of {@link Upstreams.ready}. */
@@ -56,11 +57,16 @@ export class Upstreams implements AsyncDisposable {
   readonly #supervisor: Supervisor<Connection>;
   /** Connections that are not gone yet. */
   readonly #open = new Set<Connection>();
+  /** Ends the trials. */
+  readonly #ending = new AbortController();
+  #settings: Settings;
+  #hasStarted = false;
   #closing: Promise<void> | undefined;
 
   constructor(options: UpstreamsOptions) {
-    const { servers, settings, store, bus } = options;
+    const { servers, settings, store, bus, mayStart } = options;
     this.#options = options;
+    this.#settings = settings;
     this.#supervisor = new Supervisor<Connection>({
       servers,
       settings,
@@ -70,11 +76,13 @@ export class Upstreams implements AsyncDisposable {
       open: (server, hooks) => this.#connect(server, hooks),
       recall: (name) => store.findServer(name),
       remember: (name, learned) => store.rememberServer(name, learned),
+      ...(mayStart ? { mayStart } : {}),
     });
   }
 
   /** Begins to connect what is wanted, in the background. */
   start(): void {
+    this.#hasStarted = true;
     this.#supervisor.start();
   }
 
@@ -83,9 +91,9 @@ export class Upstreams implements AsyncDisposable {
     return this.#supervisor.state;
   }
 
-  /** Whether every server that is wanted has had its first attempt. */
+  /** Whether it has started, and every server that is wanted has had its first attempt. */
   get isSettled(): boolean {
-    return this.#supervisor.isSettled;
+    return this.#hasStarted && this.#supervisor.isSettled;
   }
 
   /** All upstreams, in the order of the file. */
@@ -99,36 +107,53 @@ export class Upstreams implements AsyncDisposable {
   }
 
   /**
-   * Moves a server's startup mode, kept in the database.
-   *
-   * @throws {ProxyError} `SERVER_UNKNOWN`, or `SERVER_OFF` when the move is not allowed from its mode.
+   * Makes what runs follow a changed configuration, before it returns; connecting goes on in the background. What is
+   * not named keeps its connection and its calls. Call it once the commit is durable, inside of `bus.during`.
    */
-  changeMode(name: string, event: ModeEvent, reason: string): void {
-    const upstream = this.#known(name);
-    if (upstream.changeMode(event, reason)) {
-      this.#options.store.flush();
-      return;
-    }
-    throw new ProxyError(
-      "SERVER_OFF",
-      `Cannot ${event.replace("_", "-")} '${name}': it is ${upstream.mode.replace("_", "-")}`,
-      {
-        hint:
-          upstream.mode === "quarantined"
-            ? "Approve or reject it first"
-            : "It is so already, or has to be switched off first",
-      },
-    );
+  reconcile(change: Reconciliation, reason: string): void {
+    this.#supervisor.reconcile(change, reason);
   }
 
   /**
-   * Takes a server out; calls in flight may finish. Listeners of the event forget what they know of it.
-   *
-   * @throws {ProxyError} `SERVER_UNKNOWN`.
+   * Puts other settings in force. What is connected keeps the environment it was started with, and the times it is
+   * given to stop; attempts under way keep their deadline.
    */
-  remove(name: string, reason: string): void {
-    this.#known(name);
-    this.#supervisor.remove(name, reason, REMOVE_GRACE_MS);
+  applySettings(settings: Settings, reason = "the settings changed"): void {
+    this.#settings = settings;
+    this.#supervisor.applySettings(settings, reason);
+  }
+
+  /**
+   * Connects a definition that nothing depends on yet, and closes it again; nothing is learned and nothing told.
+   * Whoever calls has made sure that a person wants it started: no approval is asked here.
+   *
+   * @throws {ProxyError} `VERIFY_FAILED` with server, class and hint; `CALL_CANCELLED`.
+   */
+  async trial(server: Server, options: TrialOptions): Promise<{ readonly tools: number }> {
+    let tools = 0;
+    const { signal: ending } = this.#ending;
+    const signal = options.signal ? AbortSignal.any([options.signal, ending]) : ending;
+    await runTrial(server, {
+      timeoutMs: options.timeoutMs,
+      signal,
+      deps: {
+        supervision: this.#settings.supervision,
+        lane: this.#supervisor.laneOf(server),
+        clock: SYSTEM_CLOCK,
+        open: (definition, hooks) =>
+          this.#track(definition, {
+            hooks,
+            deps: {
+              recall: () => undefined,
+              onVerdict: () => {},
+              onTools: (definitions) => {
+                tools = definitions.length;
+              },
+            },
+          }),
+      },
+    });
+    return { tools };
   }
 
   /**
@@ -145,14 +170,16 @@ export class Upstreams implements AsyncDisposable {
       });
     }
     const { mode } = upstream;
-    if (mode === "active" || mode === "lazy_loading") return upstream;
+    if (isCallable(mode)) return upstream;
     const { autoDisabled, failure } = upstream.status;
     const why = autoDisabled?.reason;
     const isOff = `it is ${mode.replace("_", "-")}${why === undefined ? "" : `: ${why}`}`;
     throw new ProxyError("SERVER_OFF", `Cannot call '${name}': ${isOff}`, {
       hint:
         (why === undefined ? undefined : failure?.hint) ??
-        `Set 'startup_mode' of '${name}' to 'active' in the configuration file`,
+        (mode === "quarantined"
+          ? `Approve '${name}', or set its 'startup_mode' to 'active' in the configuration file`
+          : `Set 'startup_mode' of '${name}' to 'active' in the configuration file`),
       ...(why === undefined ? {} : { data: { reason: why } }),
     });
   }
@@ -194,6 +221,7 @@ export class Upstreams implements AsyncDisposable {
   }
 
   async #end(): Promise<void> {
+    this.#ending.abort(new Error("the proxy is stopping"));
     this.#supervisor.end("the proxy is stopping");
     await Promise.all([...this.#open].map((connection) => connection.closed));
   }
@@ -208,33 +236,81 @@ export class Upstreams implements AsyncDisposable {
     });
   }
 
+  /** The name is asked each time: it may be another later. */
   #connect(server: Server, hooks: LinkHooks): Connection {
-    const { store, context, log, onTools } = this.#options;
-    const { name } = server;
-    const connection = Connection.open(server, {
+    const { store, log, onTools } = this.#options;
+    const name = (): string => connection.server.name;
+    const connection = this.#track(server, {
       hooks: {
         ...hooks,
         onFail: (failure) => {
           const { message, hint } = failure;
-          log.warn(message, { server: name, class: failure.class, hint });
+          log.warn(message, { server: name(), class: failure.class, hint });
           hooks.onFail(failure);
         },
       },
       deps: {
-        context,
-        log,
-        recall: () => verdictOf(store.findServer(name)),
-        onVerdict: (verdict) => store.rememberServer(name, verdict),
+        recall: () => verdictOf(store.findServer(name())),
+        onVerdict: (verdict) => store.rememberServer(name(), verdict),
         onTools: (definitions) => {
-          store.rememberServer(name, { toolCount: definitions.length });
-          onTools(name, definitions);
+          store.rememberServer(name(), { toolCount: definitions.length });
+          onTools(name(), definitions);
         },
+        logOf: () => logOfNow(name, this.#options.context.care?.logOf),
+      },
+    });
+    return connection;
+  }
+
+  /** Opens a connection, and knows of it until nothing of it is left. */
+  #track(
+    server: Server,
+    { hooks, deps }: { readonly hooks: LinkHooks; readonly deps: TrackedDeps },
+  ): Connection {
+    const { context, log } = this.#options;
+    const { logOf, ...told } = deps;
+    const { environment, supervision } = this.#settings;
+    const { stopGraceMs, termGraceMs } = supervision;
+    const care: ProcessCare = {
+      ...(context.care?.registry ? { registry: context.care.registry } : {}),
+      grace: { stopGraceMs, termGraceMs },
+      ...(logOf ? { logOf } : {}),
+    };
+    const connection = connectionModule().Connection.open(server, {
+      hooks,
+      deps: {
+        ...told,
+        context: { ...context, environment, care },
+        log,
         onEnd: () => this.#open.delete(connection),
       },
     });
     this.#open.add(connection);
     return connection;
   }
+}
+
+type TrackedDeps = Pick<ConnectionDeps, "recall" | "onVerdict" | "onTools"> & Pick<ProcessCare, "logOf">;
+
+/** Each line goes to the log of the name the server has by then. */
+function logOfNow(name: () => string, logOf: ProcessCare["logOf"]): (line: string) => void {
+  let last: string | undefined;
+  let write: ((line: string) => void) | undefined;
+  return (line) => {
+    if (last !== name()) {
+      last = name();
+      write = logOf?.(last);
+    }
+    write?.(line);
+  };
+}
+
+/**
+ * Reads the MCP client with the first attempt: the proxy listens by then. Not by `import()`, since a keeper
+ * moves in one turn, and Bun holds the event loop for as long with either.
+ */
+function connectionModule(): { readonly Connection: typeof Connection } {
+  return require("./connection.ts") as { readonly Connection: typeof Connection };
 }
 
 function verdictOf(memory: ServerMemory | undefined): Verdict | undefined {

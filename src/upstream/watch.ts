@@ -5,6 +5,8 @@
  * without an answer mean lost, one answer means well; nothing is done once stopped. One timer for all
  * three was rejected: their intervals are set apart, and each may be off.
  */
+import type { Server } from "../core/model.ts";
+import type { Settings } from "../core/settings.ts";
 import type { CancelTimer, Clock } from "../lib/clock.ts";
 import type { Link } from "./link.ts";
 
@@ -21,6 +23,17 @@ export interface WatchOptions {
   /** Three probes went unanswered. */
   readonly onLost: () => void;
   readonly onIdle: () => void;
+}
+
+/** How often a server is probed and its tools are read, milliseconds; 0: never. */
+export function intervalsOf(
+  server: Server,
+  settings: Settings,
+): Pick<WatchOptions, "healthIntervalMs" | "discoveryIntervalMs"> {
+  return {
+    healthIntervalMs: server.healthCheckIntervalMs ?? settings.healthCheckIntervalMs,
+    discoveryIntervalMs: server.toolDiscoveryIntervalMs ?? settings.toolDiscoveryIntervalMs,
+  };
 }
 
 /** Watches a link until the returned function is called, or it is lost or idle. */

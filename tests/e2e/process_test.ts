@@ -17,6 +17,8 @@ const TEST_MS = 60_000;
 /** How long anything may outlive the proxy. */
 const OUTLIVE_MS = 5_000;
 const SWEPT_MS = 2_000;
+/** A child is in the journal after the store's batch delay; until then the guard alone knows of it. */
+const JOURNAL_MS = 250;
 const QUICK = { supervision: { stop_grace: "300ms", term_grace: "300ms" } };
 
 const fixture = (...flags: string[]): Entry => ({
@@ -242,6 +244,8 @@ function killAlone(proxy: RunningProxy): Promise<void> {
 
 /** Both at once: the proxy is halted first, so that it has no time to make another guard. */
 async function killWithGuard(proxy: RunningProxy): Promise<void> {
+  const calledAt = performance.now();
+  await waitFor("every child is in the journal", () => performance.now() - calledAt > JOURNAL_MS);
   process.kill(proxy.pid, "SIGSTOP");
   for (const pid of guardsOf(proxy)) process.kill(pid, "SIGKILL");
   await proxy.kill();

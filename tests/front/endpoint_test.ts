@@ -602,6 +602,19 @@ test("McpEndpoint ends the session idle for longest when there are too many", as
   expect(await statusOf(gateway, first)).toBe(202);
 }, 30_000);
 
+test("McpEndpoint.close() before the first request, or during it, leaves no session", async () => {
+  await using early = await openGateway([]);
+  await early.mcp.close();
+  expect(await openBy(early)).toBe("");
+  expect(early.mcp.sessionCount).toBe(0);
+  await using during = await openGateway([]);
+  const opening = openBy(during);
+  await during.mcp.close();
+  const session = await opening;
+  expect(during.mcp.sessionCount).toBe(0);
+  expect(await statusOf(during, session)).toBe(404);
+});
+
 test("McpEndpoint.close() ends all sessions, and twice is once", async () => {
   await using gateway = await openGateway([]);
   const session = await openBy(gateway);

@@ -10,7 +10,11 @@ const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
 
 function counter(threshold = 3): AutoDisable {
-  return new AutoDisable({ threshold, recoverAfterMs: 10 * MINUTE_MS, remembered: undefined });
+  return new AutoDisable({
+    threshold: () => threshold,
+    recoverAfterMs: () => 10 * MINUTE_MS,
+    remembered: undefined,
+  });
 }
 
 test.each([
@@ -76,7 +80,7 @@ test("AutoDisable.leftMs() is never longer than six hours, though the calendar j
 
 test("AutoDisable takes up what is remembered, assumes only where nothing is, and forgets at the end", () => {
   const remembered = { reason: "r", at: 5, probes: 2, dueAt: 90 };
-  const auto = new AutoDisable({ threshold: 3, recoverAfterMs: 50, remembered });
+  const auto = new AutoDisable({ threshold: () => 3, recoverAfterMs: () => 50, remembered });
   auto.assume(1_000);
   expect([auto.state, auto.leftMs(30)]).toEqual([remembered, 60]);
   auto.postpone(100);

@@ -79,6 +79,21 @@ test("Cascade does not count those that were closed on purpose", () => {
   expect(cascade.lost("s5", 1)).toBe("begins");
 });
 
+test("Cascade.rename() lets names change, and be swapped, without forgetting who is ready and who failed", () => {
+  const cascade = ready(8);
+  lose(cascade, 5);
+  cascade.rename(
+    new Map([
+      ["s0", "s7"],
+      ["s7", "s0"],
+      ["s1", "z"],
+    ]),
+  );
+  expect(cascade.failed).toEqual(["s7", "z", "s2", "s3", "s4"]);
+  expect(cascade.ready("s0")).toBeUndefined();
+  expect(cascade.ready("z")).toBe("ends");
+});
+
 test("Cascade begins and ends in turns, whatever comes", () => {
   const step = fc.record({
     act: fc.constantFrom("ready", "lost", "left", "expire"),

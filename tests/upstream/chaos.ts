@@ -156,13 +156,13 @@ function anyBadNature(dice: Dice): Nature {
 class Chaos {
   readonly #world: World;
   readonly #dice: Dice;
-  readonly #good = new Map<string, Nature>();
+  readonly #good = new Map<Sim, Nature>();
   #isOver = false;
 
   constructor(world: World, dice: Dice) {
     this.#world = world;
     this.#dice = dice;
-    for (const [name, { nature }] of world.sims) this.#good.set(name, nature);
+    for (const sim of world.sims.values()) this.#good.set(sim, sim.nature);
   }
 
   begin(): void {
@@ -209,7 +209,7 @@ class Chaos {
   }
 
   #goodOf(sim: Sim): Nature {
-    return this.#good.get(sim.server.name) ?? sim.nature;
+    return this.#good.get(sim) ?? sim.nature;
   }
 
   #spoil(sim: Sim): void {
@@ -263,6 +263,9 @@ class Chaos {
       "activate",
       "connect",
       "approve",
+      "update",
+      "redefine",
+      "rename",
     ] as const);
     const mayRemove = this.#world.all().length > 15 && this.#dice.chance(0.05);
     this.#world.order(sim, mayRemove ? "remove" : verb);

@@ -5,13 +5,12 @@
  * was rejected here: it acts by its nature, and these tests are about single moves.
  */
 import type { Server } from "../../src/core/model.ts";
-import type { Failure } from "../../src/upstream/failure.ts";
-import type { Link, LinkHooks } from "../../src/upstream/link.ts";
+import type { Failure, Link, LinkHooks } from "../../src/upstream/link.ts";
 import { failureOf } from "./virtual_link.ts";
 
 /** A link moved by hand. */
 export class FakeLink implements Link {
-  readonly server: Server;
+  server: Server;
   readonly hooks: LinkHooks;
   readonly stops: number[] = [];
   readonly probes: ((isAlive: boolean) => void)[] = [];
@@ -38,6 +37,10 @@ export class FakeLink implements Link {
 
   refresh(): void {
     this.refreshes += 1;
+  }
+
+  adopt(server: Server): void {
+    this.server = server;
   }
 
   /** Says its first byte, shows its tools. */

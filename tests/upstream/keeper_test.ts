@@ -1,8 +1,9 @@
 /** Holds the rules of one server's owner, move by move, on a virtual clock over links that do as they are told. */
 import { expect, test } from "bun:test";
 import type { Server } from "../../src/core/model.ts";
+import type { Settings } from "../../src/core/settings.ts";
 import type { Learned, ServerMemory } from "../../src/state/store.ts";
-import type { Failure } from "../../src/upstream/failure.ts";
+import type { Failure } from "../../src/upstream/link.ts";
 import { Keeper } from "../../src/upstream/keeper.ts";
 import { Scheduler } from "../../src/upstream/scheduler.ts";
 import { verifies } from "../requirements.ts";
@@ -22,6 +23,10 @@ interface Rig {
   readonly memory: () => ServerMemory;
   readonly fail: (failure: Failure) => void;
   readonly setCounting: (isCounting: boolean) => void;
+  readonly setApproved: (isApproved: boolean) => void;
+  readonly learn: (learned: Learned) => void;
+  /** Puts other settings in force. */
+  readonly tune: (parts: SimSettings) => void;
 }
 
 interface RigOptions {
@@ -43,11 +48,15 @@ function rig({ server = {}, memory = {}, settings = {} }: RigOptions = {}): Rig 
     ...memory,
   };
   let isCounting = true;
+  let isApproved = true;
+  const settingsOf = (parts: SimSettings): Settings =>
+    simSettings({ healthCheckIntervalMs: 0, toolDiscoveryIntervalMs: 0, ...settings, ...parts });
+  let inForce = settingsOf({});
   const keeper = new Keeper<FakeLink>(simServer("s", { command: "npx", ...server }), {
     clock,
     random: () => 0.5,
-    settings: simSettings({ healthCheckIntervalMs: 0, toolDiscoveryIntervalMs: 0, ...settings }),
-    scheduler,
+    settings: () => inForce,
+    laneOf: () => scheduler,
     open: (definition, hooks) => {
       const link = new FakeLink(definition, hooks);
       link.usedAt = clock.now();
@@ -55,12 +64,13 @@ function rig({ server = {}, memory = {}, settings = {} }: RigOptions = {}): Rig 
       return link;
     },
     recall: () => known,
-    remember: (learned) => {
+    remember: (_, learned) => {
       known = { ...known, ...learned };
     },
     onMove: ({ mode, connection }) => told.push(`${mode}/${connection}`),
     onNews: (_, { type }) => told.push(type),
     isCounting: () => isCounting,
+    mayStart: () => isApproved,
   });
   return {
     clock,
@@ -72,6 +82,17 @@ function rig({ server = {}, memory = {}, settings = {} }: RigOptions = {}): Rig 
     fail: (failure) => links.at(-1)?.hooks.onFail(failure),
     setCounting: (counts) => {
       isCounting = counts;
+    },
+    setApproved: (isOn) => {
+      isApproved = isOn;
+    },
+    learn: (learned) => {
+      known = { ...known, ...learned };
+    },
+    tune: (parts) => {
+      const wasWanted = keeper.isWanted;
+      inForce = settingsOf(parts);
+      keeper.adjust("other settings", wasWanted);
     },
   };
 }
@@ -293,7 +314,7 @@ test("Keeper.disconnect() keeps a server down until connect, restart or a mode c
     expect([links[0]?.stops, keeper.connection, wait(keeper)]).toEqual([[5_000], "disconnected", ["closed"]]);
     clock.advance(3_600_000);
     expect(links.length).toBe(1);
-    if (end === "make_lazy") keeper.changeMode(end, end);
+    if (end === "make_lazy") keeper.assume("lazy_loading", end);
     else keeper[end](end);
     expect(keeper.status.isStopped).toBe(false);
     expect(links.length).toBe(end === "make_lazy" ? 1 : 2);
@@ -323,43 +344,132 @@ test("Keeper.restart() ends one link before it opens the next, and hears nothing
 });
 
 test.each([
-  ["disable", 5_000],
-  ["quarantine", 0],
-] as const)("Keeper.changeMode('%s') ends the link with %p ms for calls", (event, graceMs) => {
+  ["disabled", 5_000],
+  ["auto_disabled", 5_000],
+  ["quarantined", 0],
+] as const)("Keeper.assume('%s') ends the link with %p ms for calls", (mode, graceMs) => {
   const { keeper, links } = rig();
   keeper.start();
   links[0]?.becomeReady();
-  expect(keeper.changeMode(event, event)).toBe(true);
+  expect([keeper.assume(mode, mode), keeper.assume(mode, mode)]).toEqual([true, false]);
   expect([links[0]?.stops, keeper.connection, wait(keeper)]).toEqual([[graceMs], "disconnected", ["closed"]]);
 });
 
-test("Keeper.changeMode() leads an auto-disabled server through quarantine back to the mode before both", () => {
-  const { keeper, fail, links } = rig({ server: { autoDisableThreshold: 1 } });
+test("Keeper.assume() remembers through quarantine the mode before an auto-disable, and no auto-disable", () => {
+  const { keeper, fail, links, memory } = rig({
+    server: { startupMode: "lazy_loading", autoDisableThreshold: 1 },
+  });
   keeper.start();
+  wait(keeper);
   fail(EXIT);
-  keeper.changeMode("quarantine", "changed");
-  keeper.changeMode("approve", "a person");
+  expect(memory()).toMatchObject({ formerMode: "lazy_loading", autoDisabled: { probes: 0 } });
+  keeper.assume("quarantined", "changed");
+  expect(memory()).toMatchObject({ formerMode: "lazy_loading", autoDisabled: undefined });
+  keeper.assume("active", "a person");
   expect([keeper.mode, keeper.status.autoDisabled, links.length]).toEqual(["active", undefined, 2]);
 });
 
-test("Keeper.changeMode('make_lazy') cancels the retry that was planned", () => {
+test("Keeper.assume('auto_disabled') probes like any auto-disable, and comes back to a mode that can be called", () => {
+  for (const startupMode of ["active", "disabled"] as const) {
+    const { keeper, links, clock, told } = rig({ server: { startupMode } });
+    keeper.start();
+    keeper.assume("auto_disabled", "the file");
+    expect(told).toContain("auto_disabled");
+    const opened = links.length;
+    clock.advance(600_000);
+    expect(links.length).toBe(opened + 1);
+    links.at(-1)?.becomeReady();
+    expect([keeper.mode, keeper.connection]).toEqual(["active", "ready"]);
+  }
+});
+
+test("Keeper.assume('lazy_loading') cancels the retry that was planned", () => {
   const { keeper, clock, fail, links } = rig();
   keeper.start();
   fail(EXIT);
-  keeper.changeMode("make_lazy", "asked");
+  keeper.assume("lazy_loading", "asked");
   clock.advance(3_600_000);
   expect([links.length, keeper.category, clock.pending]).toEqual([1, "sleeping", 0]);
 });
 
-test("Keeper.changeMode() gives a lazy server that could not be started a new chance", () => {
+test("Keeper.assume() gives a lazy server that could not be started a new chance", () => {
   const { keeper, fail, links } = rig({ server: { startupMode: "lazy_loading" } });
   const answers = wait(keeper);
   fail(failureOf("config", {}));
   expect([answers, wait(keeper)]).toEqual([["config"], ["config"]]);
-  keeper.changeMode("disable", "asked");
-  keeper.changeMode("make_lazy", "mended");
+  keeper.assume("disabled", "asked");
+  keeper.assume("lazy_loading", "mended");
   wait(keeper);
   expect(links.length).toBe(2);
+});
+
+test("Keeper reads its settings at use: backoff, threshold, budget and recovery hold from the change on", () => {
+  const { keeper, links, clock, fail, tune } = rig({ server: {} });
+  const { supervision } = simSettings();
+  keeper.start();
+  fail(EXIT);
+  tune({ autoDisableThreshold: 5, supervision: { ...supervision, backoffBaseMs: 4_000, restartBudget: 3 } });
+  clock.advance(1_000);
+  fail(EXIT);
+  clock.advance(7_999);
+  expect(links.length).toBe(2);
+  clock.advance(1);
+  expect(links.length).toBe(3);
+  fail(EXIT);
+  // The third start was the last of the budget: the wait counts once more.
+  expect([keeper.status.failures, keeper.mode]).toEqual([4, "active"]);
+  tune({ autoDisableThreshold: 1, supervision: { ...supervision, recoverAfterMs: 7_000 } });
+  keeper.connect();
+  fail(EXIT);
+  expect(keeper.mode).toBe("auto_disabled");
+  const opened = links.length;
+  clock.advance(7_000);
+  expect(links.length).toBe(opened + 1);
+});
+
+test("Keeper.reassess() follows the database: quarantined by it, and back to what the file says", () => {
+  const { keeper, links, learn, told } = rig();
+  keeper.start();
+  links[0]?.becomeReady();
+  learn({ mode: "quarantined" });
+  keeper.reassess("a commit");
+  expect([keeper.mode, links[0]?.stops]).toEqual(["quarantined", [0]]);
+  keeper.reassess("a commit");
+  learn({ mode: undefined });
+  keeper.reassess("a person");
+  expect([keeper.mode, links.length, told.filter((what) => what === "quarantine").length]).toEqual([
+    "active",
+    2,
+    2,
+  ]);
+});
+
+test("Keeper never remembers an operator's mode: file and commit do", () => {
+  const { keeper, memory } = rig();
+  keeper.start();
+  for (const mode of ["disabled", "active", "quarantined", "lazy_loading", "auto_disabled"] as const) {
+    keeper.assume(mode, "asked");
+    expect(memory().mode).toBeUndefined();
+  }
+  expect(memory().formerMode).toBe("lazy_loading");
+});
+
+test("Keeper gives up an attempt in line when its approval is gone", () => {
+  const { keeper, links, setApproved } = rig();
+  keeper.start();
+  keeper.disconnect("stopped");
+  setApproved(false);
+  keeper.connect();
+  expect([links.length, keeper.mode, keeper.status.isTrying]).toEqual([1, "quarantined", false]);
+});
+
+test("Keeper keeps the link of a visit whose server was made active meanwhile", () => {
+  const { keeper, links } = rig({ server: { startupMode: "lazy_loading" } });
+  keeper.start();
+  keeper.visit();
+  keeper.assume("active", "asked");
+  links[0]?.becomeReady();
+  expect([keeper.connection, links.length]).toEqual(["ready", 1]);
 });
 
 test("Keeper.want() wakes a sleeping server once for ten callers, and sleep comes when idle", () => {

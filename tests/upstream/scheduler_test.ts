@@ -50,6 +50,26 @@ test.each([
   expect(() => new Scheduler({ places, room, clock: new VirtualClock() })).toThrow(/must be an integer from/);
 });
 
+test("Scheduler.resize() gives new places at once, takes none from who has one, and refuses what the constructor does", () => {
+  const lane = new Lane(1, 0);
+  const first = lane.join("a");
+  const second = lane.join("b");
+  lane.join("c");
+  lane.scheduler.resize({ places: 2, room: 0 });
+  expect([lane.started, lane.counts]).toEqual([
+    ["a", "b"],
+    [2, 0, 1],
+  ]);
+  lane.scheduler.resize({ places: 1, room: 0 });
+  expect(lane.counts).toEqual([2, 0, 1]);
+  first.done();
+  expect(lane.counts).toEqual([1, 0, 1]);
+  second.done();
+  expect(lane.started).toEqual(["a", "b", "c"]);
+  expect(() => lane.scheduler.resize({ places: 0, room: 0 })).toThrow(/must be an integer from 1/);
+  expect(lane.counts).toEqual([1, 0, 0]);
+});
+
 test("Scheduler gives a place back after patience, and on an answer once patience is over", () => {
   verifies("SCHEDULE-PLACES");
   const lane = new Lane(1, 1);
@@ -128,6 +148,36 @@ test("Scheduler evicts nobody for a second attempt, or while a place can still b
   lane.join("again", { rank: RANK.again });
   lane.clock.advance(20 * FIRST_DEADLINE_MS);
   expect([lane.started, lane.evicted]).toEqual([["a", "b"], []]);
+});
+
+test.each([
+  [15, []],
+  [25, ["a"]],
+])("Scheduler with one place left and %p that wait for a first attempt evicts %p", (count, evicted) => {
+  verifies("SCHEDULE-PLACES");
+  const lane = new Lane(2, 1);
+  for (const name of ["a", "b"]) lane.join(name);
+  for (let at = 0; at < count; at += 1) {
+    const ticket = lane.join(`c${at}`, {
+      onStart: () => void lane.clock.after(PATIENCE_MS - 1, () => ticket.done()),
+    });
+  }
+  // At a's first deadline six or sixteen are in line; ten come through one place within another.
+  lane.clock.advance(FIRST_DEADLINE_MS + PATIENCE_MS);
+  expect(lane.evicted).toEqual(evicted);
+  lane.clock.advance(3 * FIRST_DEADLINE_MS);
+  expect([lane.evicted, lane.scheduler.queued]).toEqual([evicted, 0]);
+});
+
+test("Scheduler with no place left gives those who hold one another patience before it evicts", () => {
+  const lane = new Lane(1, 1);
+  const parts = { firstDeadlineMs: PATIENCE_MS };
+  for (const name of ["a", "b", "c"]) lane.join(name, parts);
+  // b holds the place since 100, and is silent since 200.
+  lane.clock.advance(3 * PATIENCE_MS - 1);
+  expect([lane.started, lane.evicted]).toEqual([["a", "b"], []]);
+  lane.clock.advance(1);
+  expect([lane.started, lane.evicted]).toEqual([["a", "b", "c"], ["a"]]);
 });
 
 test("Scheduler evicts the one that is past its first deadline, though another waits longer", () => {
@@ -297,7 +347,10 @@ test("Scheduler keeps its rules whatever is done: sizes, order, no waste, evicti
               expect(clock.now()).toBeGreaterThanOrEqual(entry.startedAt + FIRST_DEADLINE_MS);
               expect(silent.length).toBeGreaterThan(room);
               expect(Math.min(...silent.map(({ startedAt }) => startedAt))).toBe(entry.startedAt);
-              expect(all.some((other) => other.where === "line" && other.rank < RANK.again)).toBe(true);
+              // Needed: too few places are left for those who wait for a first attempt.
+              const firsts = all.filter((other) => other.where === "line" && other.rank < RANK.again).length;
+              const left = places - (silent.length - room);
+              expect(firsts * PATIENCE_MS).toBeGreaterThan(left * FIRST_DEADLINE_MS);
               entry.where = "gone";
               if (asksAgain) ask(RANK.again, 0, true);
             },

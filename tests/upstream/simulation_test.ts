@@ -125,11 +125,15 @@ const PLANTED: readonly (readonly [bug: string, plant: () => void, finding: RegE
   ["timers are not cleared", () => spyOn(Timers.prototype, "clear").mockImplementation(() => {}), /.+/],
 ];
 
-test.each(PLANTED)("simulate() finds a planted bug: %s", (bug, plant, finding) => {
-  verifies("SIMULATION-INVARIANTS");
-  plant();
-  const found = findPlanted();
-  console.log(`${bug}: seed ${found?.seed}: ${found?.message.split("\n")[0]}`);
-  expect(found?.message).toMatch(finding);
-  expect(found?.message).toContain(`SEED=${found?.seed} bun test`);
-});
+test.each(PLANTED)(
+  "simulate() finds a planted bug: %s",
+  (bug, plant, finding) => {
+    verifies("SIMULATION-INVARIANTS");
+    plant();
+    const found = findPlanted();
+    console.log(`${bug}: seed ${found?.seed}: ${found?.message.split("\n")[0]}`);
+    expect(found?.message).toMatch(finding);
+    expect(found?.message).toContain(`SEED=${found?.seed} bun test`);
+  },
+  MAX_RUN_MS,
+);

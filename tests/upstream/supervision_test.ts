@@ -11,6 +11,12 @@ import { makeCall, makeServer, openUpstreams, readJournal, stdioServer } from ".
 import { failureOf, liveMembers, tempDir, waitFor } from "../fixtures/wait.ts";
 import { ask, openGateway, serveTools } from "../gateway/fixtures.ts";
 import { verifies } from "../requirements.ts";
+import { modeChange, removal } from "./fleet.ts";
+
+/** What a commit does that sets the mode of `s`. */
+function setMode(open: ReturnType<typeof openUpstreams>, mode: StartupMode): void {
+  open.upstreams.reconcile(modeChange(open.upstreams.list(), { s: mode }), "asked for");
+}
 
 const SOON = { timeoutMs: 5_000 };
 const NEVER_MS = 600_000;
@@ -176,10 +182,10 @@ test.concurrent("Keeper.disconnect() keeps a server down until connect, and a ne
     await untilState(open, "s", "ready");
     expect(statusOf(open)).toMatchObject({ attempts: 2, isStopped: false });
     upstream?.disconnect("stopped");
-    open.upstreams.changeMode("s", "make_lazy", "asked for");
+    setMode(open, "lazy_loading");
     expect(statusOf(open).isStopped).toBe(false);
     await open.upstreams.ready("s", SOON);
-    open.upstreams.changeMode("s", "activate", "asked for");
+    setMode(open, "active");
     upstream?.disconnect("stopped");
     upstream?.restart("asked for");
     await untilState(open, "s", "ready");
@@ -209,8 +215,9 @@ test.concurrent("Keeper.restart() ends the old process and starts one new one", 
 });
 
 const ENDINGS = {
-  disable: (open: ReturnType<typeof openUpstreams>) => open.upstreams.changeMode("s", "disable", "asked for"),
-  remove: (open: ReturnType<typeof openUpstreams>) => open.upstreams.remove("s", "asked for"),
+  disable: (open: ReturnType<typeof openUpstreams>) => setMode(open, "disabled"),
+  remove: (open: ReturnType<typeof openUpstreams>) =>
+    open.upstreams.reconcile(removal(open.upstreams.list(), "s"), "asked for"),
   restart: (open: ReturnType<typeof openUpstreams>) => open.upstreams.find("s")?.restart("asked for"),
   disconnect: (open: ReturnType<typeof openUpstreams>) => open.upstreams.find("s")?.disconnect("asked for"),
 } as const;
@@ -252,15 +259,12 @@ for (const transport of ["stdio", "streamable_http"] as const) {
     const call = failureOf(() => link.call(makeCall("echo", { args: { _mock: { delayMs: 2_000 } } })));
     await waitFor("it arrived", () => mocks.host.counters("s").calls === 1);
     const startedAt = performance.now();
-    open.upstreams.changeMode("s", "quarantine", "it changed");
+    setMode(open, "quarantined");
     expect((await call)["code"]).toBe("CALL_FAILED");
     expect(performance.now() - startedAt).toBeLessThan(250);
     expect((await failureOf(() => open.upstreams.ready("s", SOON)))["code"]).toBe("SERVER_OFF");
     expect(open.eventsOf("quarantine_changed", "s")[0]?.data.isQuarantined).toBe(true);
-    expect(() => open.upstreams.changeMode("s", "activate", "no")).toThrow(
-      "Cannot activate 's': it is quarantined",
-    );
-    open.upstreams.changeMode("s", "approve", "looked at");
+    setMode(open, "active");
     await untilState(open, "s", "ready");
   });
 }
@@ -436,7 +440,7 @@ test.concurrent("Supervisor leaves a server with auto_recover off alone, until a
   await waitFor("the other one was probed", () => (statusOf(open, "witness").autoDisabled?.probes ?? 0) >= 3);
   expect(statusOf(open)).toMatchObject({ attempts: 1, mode: "auto_disabled", isTrying: false });
   mocks.host.setFault("s", undefined);
-  open.upstreams.changeMode("s", "activate", "asked for");
+  setMode(open, "active");
   await untilState(open, "s", "ready");
   expect(statusOf(open)).toMatchObject({ failures: 0, autoDisabled: undefined });
 });

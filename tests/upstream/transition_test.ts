@@ -107,15 +107,14 @@ test("moveConnection() and moveMode() answer every cell as SPEC §3 does", () =>
   expect(cells).toBe(420);
 });
 
-test("modeInForce() answers all 50 pairs of file and database: quarantine wins, auto-disable only over what connects", () => {
+test("modeInForce() answers all 20 cases: what is held is quarantined, an auto-disable counts only over what connects", () => {
   verifies("TRANSITION-CELLS");
   for (const inFile of STARTUP_MODES) {
-    for (const mode of STARTUP_MODES) {
+    for (const isHeld of [false, true]) {
       for (const isAutoDisabled of [false, true]) {
-        const isQuarantined = inFile === "quarantined" || mode === "quarantined";
-        const connects = mode === "active" || mode === "lazy_loading";
-        const rest = isAutoDisabled && connects ? "auto_disabled" : mode;
-        expect(modeInForce(inFile, { mode, isAutoDisabled })).toBe(isQuarantined ? "quarantined" : rest);
+        const connects = inFile === "active" || inFile === "lazy_loading";
+        const rest = isAutoDisabled && connects ? "auto_disabled" : inFile;
+        expect(modeInForce(inFile, { isHeld, isAutoDisabled })).toBe(isHeld ? "quarantined" : rest);
       }
     }
   }

@@ -10,6 +10,7 @@ import { hasVariable, runningProcesses } from "../../src/lib/process_group.ts";
 import type { Upstreams } from "../../src/upstream/upstreams.ts";
 import { makeServer, openUpstreams, STDIO_SERVER, stdioServer } from "../fixtures/upstreams.ts";
 import { waitFor } from "../fixtures/wait.ts";
+import { modeChange, removal } from "./fleet.ts";
 import { verifies } from "../requirements.ts";
 
 const GONE_MS = 5_000;
@@ -26,9 +27,11 @@ const BEHAVIOURS: Readonly<Record<string, (parts: Partial<Server>) => Server>> =
 };
 
 const VERBS: Readonly<Record<string, (upstreams: Upstreams, name: string) => void>> = {
-  disable: (upstreams, name) => upstreams.changeMode(name, "disable", "test"),
-  remove: (upstreams, name) => upstreams.remove(name, "test"),
-  quarantine: (upstreams, name) => upstreams.changeMode(name, "quarantine", "test"),
+  disable: (upstreams, name) =>
+    upstreams.reconcile(modeChange(upstreams.list(), { [name]: "disabled" }), "test"),
+  remove: (upstreams, name) => upstreams.reconcile(removal(upstreams.list(), name), "test"),
+  quarantine: (upstreams, name) =>
+    upstreams.reconcile(modeChange(upstreams.list(), { [name]: "quarantined" }), "test"),
 };
 
 describe("process matrix", () => {

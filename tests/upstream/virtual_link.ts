@@ -8,8 +8,7 @@
  */
 import type { FailureClass, Server } from "../../src/core/model.ts";
 import type { CancelTimer, Clock } from "../../src/lib/clock.ts";
-import type { Failure } from "../../src/upstream/failure.ts";
-import type { Link, LinkHooks } from "../../src/upstream/link.ts";
+import type { Failure, Link, LinkHooks } from "../../src/upstream/link.ts";
 
 /** How a server behaves in one attempt. */
 export interface Nature {
@@ -56,7 +55,7 @@ export interface LinkWorld {
 
 /** One attempt at a virtual server. */
 export class VirtualLink implements Link {
-  readonly server: Server;
+  server: Server;
   readonly openedAt: number;
   readonly #world: LinkWorld;
   readonly #hooks: LinkHooks;
@@ -115,6 +114,10 @@ export class VirtualLink implements Link {
 
   refresh(): void {
     this.#after(10, () => this.#world.onTools(this));
+  }
+
+  adopt(server: Server): void {
+    this.server = server;
   }
 
   /** A call travels for so long. */

@@ -72,6 +72,17 @@ export class Intake {
     );
   }
 
+  /** Gives a server's tools the ids that follow from its new name; they stay as fresh as they were. */
+  rename(from: string, to: string): void {
+    const { catalog, index } = this.#deps;
+    const isStale = catalog.isStale(from);
+    const definitions = catalog.list({ server: from }).map(({ definition }) => definition);
+    index.update({ removed: catalog.remove(from) });
+    this.take(to, definitions);
+    if (isStale) catalog.markStale(to);
+    else catalog.markFresh(to);
+  }
+
   /** Forgets a server's tools everywhere. */
   forget(server: string): void {
     const { catalog, index, store } = this.#deps;

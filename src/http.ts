@@ -9,7 +9,11 @@ import { Hono } from "hono";
 
 import { answerError, requestId } from "./api/envelope.ts";
 import type { ApiEnv } from "./api/envelope.ts";
-import { serverRoutes } from "./api/servers.ts";
+import { configRoutes } from "./api/config.ts";
+import type { ConfigDeps } from "./api/config.ts";
+import { batchRoutes, groupAliases, groupRoutes } from "./api/groups.ts";
+import type { GroupsDeps } from "./api/groups.ts";
+import { serverAliases, serverRoutes } from "./api/servers.ts";
 import { statusRoutes } from "./api/status.ts";
 import type { StatusDeps } from "./api/status.ts";
 import { toolRoutes } from "./api/tools.ts";
@@ -27,10 +31,9 @@ const IDLE_TIMEOUT_S = 30;
 const FLUSH_MS = 1_000;
 
 /** What the routes are made of. */
-export interface HttpDeps extends StatusDeps, ToolsDeps {
+export interface HttpDeps extends StatusDeps, ToolsDeps, ConfigDeps, GroupsDeps {
   readonly access: Access;
   readonly mcp: McpEndpoint;
-  readonly requireMcpAuth: boolean;
   readonly log: Log;
   /** Whether known tools are searchable. */
   readonly isReady: () => boolean;
@@ -60,11 +63,17 @@ export function createApp(deps: HttpDeps): Hono<ApiEnv> {
     await next();
   });
   app.route("/api/v1", statusRoutes(deps));
+  app.route("/api/v1", batchRoutes(deps));
   app.route("/api/v1/servers", serverRoutes(deps));
+  app.route("/api/v1/groups", groupRoutes(deps));
+  app.route("/api/v1/config", configRoutes(deps));
   app.route("/api/v1", toolRoutes(deps));
 
+  app.route("/api", groupAliases(deps));
+  app.route("/api", serverAliases(deps));
+
   app.use("/mcp", async (context, next) => {
-    if (deps.requireMcpAuth) access.checkKey(context.req.raw.headers);
+    if (access.needsMcpKey) access.checkKey(context.req.raw.headers);
     await next();
   });
   app.route("/mcp", deps.mcp.routes);

@@ -2,8 +2,9 @@
  * The composition root: makes each feature once, and opens and closes them in order.
  *
  * Owns who is connected to whom. Invariants: known tools are searchable before the first upstream is
- * connected; stopping answers what is in flight, then ends every upstream, then lets go of the data dir.
- * A container that wires by name was rejected: this file is the picture.
+ * connected, and before anything of the MCP SDK is read; stopping answers what is in flight, then ends every
+ * upstream, then lets go of the data dir. A container that wires by name was rejected: this file is the
+ * picture.
  */
 import { Catalog } from "./catalog/catalog.ts";
 import { Intake } from "./catalog/intake.ts";
@@ -11,22 +12,29 @@ import { SearchIndex } from "./catalog/search.ts";
 import { messageOf, ProxyError } from "./core/errors.ts";
 import { EventBus } from "./core/events.ts";
 import type { ProxyEvent } from "./core/events.ts";
-import type { Config } from "./core/settings.ts";
 import { VERSION } from "./core/version.ts";
 import { McpEndpoint } from "./front/endpoint.ts";
-import { createMcpServer } from "./front/mcp.ts";
+import type { createMcpServer } from "./front/mcp.ts";
 import { Access } from "./gateway/access.ts";
+import { effectsAtStart } from "./gateway/approval.ts";
+import { Batches } from "./gateway/batches.ts";
 import { Caller } from "./gateway/caller.ts";
+import { Configuration } from "./gateway/configuration.ts";
 import { Finder } from "./gateway/finder.ts";
 import { MetaTools } from "./gateway/meta_tools.ts";
 import { ResultCache } from "./gateway/result_cache.ts";
 import { createApp, listen } from "./http.ts";
 import type { Listener } from "./http.ts";
 import { Guard } from "./lib/guard.ts";
+import type { Settings } from "./core/settings.ts";
 import type { Log } from "./lib/log.ts";
 import { openApiKey } from "./state/api_key.ts";
 import { Children } from "./state/children.ts";
+import { parseAside } from "./state/config_aside.ts";
+import { ConfigCommit } from "./state/config_commit.ts";
 import { removeDaemonNote, writeDaemonNote } from "./state/daemon.ts";
+import { definitionHash } from "./state/definition.ts";
+import { LoadedConfig } from "./state/loaded_config.ts";
 import type { Environment } from "./state/secrets.ts";
 import { Store } from "./state/store.ts";
 import { ServerLogs } from "./upstream/server_log.ts";
@@ -35,10 +43,12 @@ import { Upstreams } from "./upstream/upstreams.ts";
 
 /** How long calls in flight may take to end when the proxy stops. */
 const DRAIN_MS = 5_000;
+/** Whoever polls for readiness is answered in this time; then reading the MCP client holds the event loop. */
+const ANSWER_MS = 10;
 
 /** Options of {@link Proxy.open}. */
 export interface ProxyOptions {
-  readonly config: Config;
+  readonly loaded: LoadedConfig;
   readonly env: Environment;
   readonly log: Log;
   /** Listen on any free port when the configured one is taken. @default false */
@@ -49,13 +59,16 @@ export interface ProxyOptions {
 export class Proxy implements AsyncDisposable {
   readonly listener: Listener;
   readonly apiKey: string;
-  readonly #parts: ReturnType<typeof assemble>;
-  readonly #options: ProxyOptions;
+  readonly #parts: Parts;
+  readonly #opened: AsyncDisposableStack;
+  /** The one it was opened with; another in the file holds from the next start. */
+  readonly #dataDir: string;
   #closing: Promise<void> | undefined;
 
-  private constructor(options: ProxyOptions, parts: ReturnType<typeof assemble>, opened: Opened) {
-    this.#options = options;
+  private constructor(parts: Parts, opened: Opened) {
     this.#parts = parts;
+    this.#opened = opened.stack;
+    this.#dataDir = parts.configuration.settings.dataDir;
     this.listener = opened.listener;
     this.apiKey = opened.apiKey;
   }
@@ -63,27 +76,33 @@ export class Proxy implements AsyncDisposable {
   /**
    * Opens the data dir, listens, restores what is known and begins to connect.
    *
-   * @throws {ProxyError} `DATA_DIR_IN_USE`, `STORE_CORRUPT`, `LISTEN_FAILED`, `CONFIG_INVALID`.
+   * @throws {ProxyError} `DATA_DIR_IN_USE`, `STORE_CORRUPT`, `LISTEN_FAILED`, `CONFIG_INVALID`, `CONFIG_UNREADABLE`.
    */
-  static async open(options: ProxyOptions): Promise<Proxy> {
-    const { config, env, log } = options;
+  static async open(given: ProxyOptions): Promise<Proxy> {
+    const { log, env } = given;
+    const { settings } = given.loaded.config;
     const startedAt = Date.now();
-    const store = Store.open({ dataDir: config.settings.dataDir, log });
-    const parts = assemble(options, store);
+    await using stack = new AsyncDisposableStack();
+    const store = stack.use(Store.open({ dataDir: settings.dataDir, log }));
+    const commit = stack.use(openCommit(given, store));
+    const options = { ...given, loaded: takeFile(given, { store, commit }) };
+    const parts = assemble(options, { store, commit });
+    // In the order they end, the last first: what is in flight is answered before anything else ends.
+    for (const part of [parts.serverLogs, parts.children, parts.upstreams]) stack.use(part);
+    const apiKey = openApiKey(settings, env);
+    const listener = startListening(options, { parts, apiKey, startedAt });
+    stack.defer(() => listener.close());
+    stack.use(parts.mcp);
+    stack.defer(() => drain(parts.caller));
+    stack.use(parts.configuration);
+    const proxy = new Proxy(parts, { listener, apiKey, stack: stack.move() });
     try {
-      const apiKey = openApiKey(config.settings, env);
-      const listener = startListening(options, { parts, apiKey, startedAt });
-      const proxy = new Proxy(options, parts, { listener, apiKey });
-      await proxy.#begin(startedAt);
-      return proxy;
+      await proxy.#begin(startedAt, log);
     } catch (error) {
-      await parts.upstreams.close();
-      await parts.mcp.close();
-      await parts.children.close();
-      await parts.serverLogs.close();
-      await store.close();
+      await proxy.close();
       throw error;
     }
+    return proxy;
   }
 
   /** `http://host:port`. */
@@ -92,8 +111,9 @@ export class Proxy implements AsyncDisposable {
   }
 
   /** Makes an MCP server on top of this proxy, for one connection. */
-  createMcpServer(): ReturnType<typeof createMcpServer> {
-    return createMcpServer(this.#parts.metaTools);
+  async createMcpServer(): Promise<ReturnType<typeof createMcpServer>> {
+    const mcp = await import("./front/mcp.ts");
+    return mcp.createMcpServer(this.#parts.metaTools);
   }
 
   /** Answers what is in flight, then ends everything. Idempotent. */
@@ -106,10 +126,10 @@ export class Proxy implements AsyncDisposable {
     return this.close();
   }
 
-  async #begin(startedAt: number): Promise<void> {
+  async #begin(startedAt: number, log: Log): Promise<void> {
     const parts = this.#parts;
-    const { config, log } = this.#options;
-    const { dataDir } = config.settings;
+    const { config } = parts.configuration;
+    const dataDir = this.#dataDir;
     writeDaemonNote(dataDir, {
       pid: process.pid,
       url: this.url,
@@ -125,33 +145,75 @@ export class Proxy implements AsyncDisposable {
     log.info("Known tools are searchable", { tools: parts.catalog.size, after_ms: Date.now() - startedAt });
     // A server of the earlier run may still hold what its successor needs.
     await swept;
+    await Bun.sleep(ANSWER_MS);
     parts.upstreams.start();
+    parts.configuration.start();
+    // So that the first client does not wait for it; one that comes earlier does.
+    void parts.mcp.load().catch((error: unknown) => {
+      log.error("Cannot serve MCP clients", { cause: messageOf(error) });
+    });
   }
 
   async #close(): Promise<void> {
-    const { caller, mcp, upstreams, children, serverLogs, store } = this.#parts;
-    await caller.drain(DRAIN_MS);
-    // The results are there; in this turn they are handed to the streams that `close` ends.
-    await Bun.sleep(0);
-    await mcp.close();
-    await this.listener.close();
-    await upstreams.close();
-    await children.close();
-    await serverLogs.close();
-    await store.close();
-    removeDaemonNote(this.#options.config.settings.dataDir);
+    await this.#opened.disposeAsync();
+    removeDaemonNote(this.#dataDir);
   }
 }
 
 interface Opened {
   readonly listener: Listener;
   readonly apiKey: string;
+  /** Ends all that was opened. */
+  readonly stack: AsyncDisposableStack;
+}
+
+type Parts = ReturnType<typeof assemble>;
+
+interface Foundation {
+  readonly store: Store;
+  readonly commit: ConfigCommit;
+}
+
+async function drain(caller: Caller): Promise<void> {
+  await caller.drain(DRAIN_MS);
+  // The results are there; in this turn they are handed to the streams that are ended next.
+  await Bun.sleep(0);
+}
+
+/** Ends what a killed run left half done. */
+function openCommit({ loaded, log }: ProxyOptions, store: Store): ConfigCommit {
+  const { path, settings } = loaded.config;
+  return ConfigCommit.open({
+    path,
+    store,
+    dataDir: settings.dataDir,
+    log,
+    onConflict: (kept) =>
+      log.error("Somebody saved the configuration while it was written: that text was kept", {
+        path: kept.path,
+        hint: "Compare it with the configuration and take over what is missing",
+      }),
+  });
+}
+
+/** Notes what stands in the file by a person's hand; it may have been saved since it was read. */
+function takeFile({ loaded }: ProxyOptions, { store, commit }: Foundation): LoadedConfig {
+  const { text } = commit;
+  const now = text === loaded.text ? loaded : LoadedConfig.parse(text, loaded.options);
+  const { servers } = now.config;
+  for (const { name, formerlyConnectedAt: at, startupMode } of servers) {
+    // A lazy server is visited all the same: its tools are not in the file.
+    if (at === undefined || startupMode === "lazy_loading" || store.findServer(name)) continue;
+    store.rememberServer(name, { everConnected: true, ...(at > 0 ? { connectedAt: at } : {}) });
+  }
+  commit.adopt(text, effectsAtStart(servers, store));
+  return now;
 }
 
 /** Makes every feature; nothing begins to work. */
-function assemble(options: ProxyOptions, store: Store) {
-  const { config, env, log } = options;
-  const { settings, servers } = config;
+function assemble(options: ProxyOptions, { store, commit }: Foundation) {
+  const { loaded, env, log } = options;
+  const { settings, servers } = loaded.config;
   const catalog = new Catalog();
   const index = new SearchIndex();
   const intake = new Intake({ catalog, index, store, log });
@@ -168,17 +230,36 @@ function assemble(options: ProxyOptions, store: Store) {
     context: { env, environment: settings.environment, care },
     log,
     onTools: (server, definitions) => intake.take(server, definitions),
+    mayStart: (server) => store.findServer(server.name)?.approvedHash === definitionHash(server),
   });
-  const finder = new Finder({ catalog, index, upstreams, settings });
-  const cache = new ResultCache({ limitChars: settings.toolResponseLimit });
-  const caller = new Caller({ finder, upstreams, settings, cache });
-  const metaTools = new MetaTools({ finder, caller, cache, settings });
-  const mcp = new McpEndpoint({ createServer: () => createMcpServer(metaTools), log });
-  return { store, children, serverLogs, bus, catalog, intake, upstreams, finder, caller, metaTools, mcp };
+  const configuration: Configuration = new Configuration({
+    loaded,
+    commit,
+    store,
+    upstreams,
+    bus,
+    log,
+    parse: async (text) => {
+      const onNoWorker = (error: unknown): void =>
+        log.warn("A large configuration is read without a thread of its own", { cause: messageOf(error) });
+      const config = await parseAside(text, { ...loaded.options, onNoWorker });
+      return new LoadedConfig(text, { config, options: loaded.options });
+    },
+  });
+  const current = (): Settings => configuration.settings;
+  const finder = new Finder({ catalog, index, upstreams, settings: current });
+  const cache = new ResultCache({ limitChars: () => current().toolResponseLimit });
+  const caller = new Caller({ finder, upstreams, settings: current, cache });
+  const metaTools = new MetaTools({ finder, caller, cache, settings: current });
+  const batches = new Batches({ configuration, upstreams, store, bus });
+  const mcp = new McpEndpoint({ metaTools, log });
+  const made = { children, serverLogs, bus, catalog, intake, upstreams, finder, caller, metaTools, mcp };
+  return { ...made, configuration, batches, history: commit.history };
 }
 
 /** What is done for every process of a server. */
-function makeCare({ config: { settings }, log }: ProxyOptions, store: Store) {
+function makeCare({ loaded, log }: ProxyOptions, store: Store) {
+  const { settings } = loaded.config;
   const onLoss = (reason: string): void =>
     log.warn("Children are not guarded against a kill of the proxy", { reason });
   const guard = new Guard({ label: settings.dataDir, onLoss });
@@ -216,6 +297,8 @@ function noteMove(
     log.info("A server is back", { server, mode: event.data.mode });
   } else if (event.type === "server_removed" && server !== undefined) {
     intake.forget(server);
+  } else if (event.type === "server_renamed" && server !== undefined) {
+    intake.rename(event.data.from, server);
   } else if (event.type === "auto_disable_suspended" || event.type === "proxy_state_changed") {
     log.info(event.type.replaceAll("_", " "), { ...event.data });
   }
@@ -223,21 +306,26 @@ function noteMove(
 
 function startListening(
   options: ProxyOptions,
-  made: { readonly parts: ReturnType<typeof assemble>; readonly apiKey: string; readonly startedAt: number },
+  made: { readonly parts: Parts; readonly apiKey: string; readonly startedAt: number },
 ): Listener {
-  const { config, log } = options;
-  const { settings } = config;
+  const { loaded, log } = options;
+  const { parts, apiKey, startedAt } = made;
+  const { path, settings } = loaded.config;
+  const access = new Access({ settings, apiKey });
+  parts.bus.subscribe((event) => {
+    const isChange = event.type === "config_committed" || event.type === "config_reloaded";
+    if (isChange && event.data.settings.length > 0) access.apply(parts.configuration.settings);
+  });
   let listener: Listener | undefined;
   const app = createApp({
-    ...made.parts,
-    settings,
-    access: new Access({ settings, apiKey: made.apiKey }),
-    requireMcpAuth: settings.requireMcpAuth,
-    isReady: () => made.parts.intake.isRestored,
-    configPath: config.path,
+    ...parts,
+    settings: () => parts.configuration.settings,
+    access,
+    isReady: () => parts.intake.isRestored,
+    configPath: path,
     listenAddress: () => (listener ? authorityOf(listener) : ""),
-    sessionCount: () => made.parts.mcp.sessionCount,
-    startedAt: made.startedAt,
+    sessionCount: () => parts.mcp.sessionCount,
+    startedAt,
     log,
   });
   try {

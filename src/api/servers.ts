@@ -1,57 +1,168 @@
 /**
  * The routes of servers, and a server as lists show it.
  *
- * Owns `GET /servers` and `GET /servers/{name}/tools`: the fields of the Go proxy beside our own. Invariant:
- * no secret of a definition is in an answer. A view model in a lower floor was rejected: its field names
- * belong to this API.
+ * Owns `/servers` and below: lists with the fields of the Go proxy beside our own, and the verbs that change one
+ * server. Invariants: no secret of a definition is in an answer; every change goes through the configuration. A view
+ * model in a lower floor was rejected: its field names belong to this API.
  */
 import { Hono } from "hono";
+import type { Context } from "hono";
+import { z } from "zod";
 
 import { ProxyError } from "../core/errors.ts";
-import type { Category } from "../core/model.ts";
+import type { Category, JsonObject } from "../core/model.ts";
 import { redactUrl } from "../lib/redact.ts";
+import type { Configuration } from "../gateway/configuration.ts";
 import type { Finder } from "../gateway/finder.ts";
 import type { Catalog } from "../catalog/catalog.ts";
+import type { PlanOperation } from "../state/config_plan.ts";
 import type { Upstream, Upstreams } from "../upstream/upstreams.ts";
+import { readBody } from "./body.ts";
+import { changeView } from "./config.ts";
 import { answer, queryNumber } from "./envelope.ts";
 import type { ApiEnv } from "./envelope.ts";
-import { toolView } from "./tools.ts";
+import { isHidden, toolView } from "./tools.ts";
 
 /** What the routes of servers read. */
 export interface ServersDeps {
   readonly upstreams: Upstreams;
   readonly catalog: Catalog;
   readonly finder: Finder;
+  readonly configuration: Configuration;
 }
 
 const MAX_PAGE = 10_000;
+/** A server's last lines; what is older is in its log file. */
+const MAX_LOG_LINES = 200;
+const DEFAULT_LOG_LINES = 50;
+/** Verbs on a server's startup mode, and the operation each one is; `unquarantine` is the Go proxy's word. */
+const MODE_VERBS = {
+  enable: "enable",
+  disable: "disable",
+  make_lazy: "make_lazy",
+  quarantine: "quarantine",
+  approve: "approve",
+  unquarantine: "approve",
+  reject: "reject",
+} as const;
+/** Fields beside the entry that steer the change itself. */
+const steering = {
+  approve: z.boolean().optional(),
+  verify: z.boolean().optional(),
+  dry_run: z.boolean().optional(),
+  revision: z.number().int().optional(),
+};
+const addBody = z.looseObject({ ...steering, name: z.string() });
+const patchBody = z.looseObject(steering);
 
 /** Makes the routes below `/servers`. */
 export function serverRoutes(deps: ServersDeps): Hono<ApiEnv> {
   const routes = new Hono<ApiEnv>();
-  routes.get("/", (context) => {
-    const limit = queryNumber(context, "limit", { min: 1, max: MAX_PAGE });
-    const from = queryNumber(context, "cursor", { min: 0, max: Number.MAX_SAFE_INTEGER }) ?? 0;
-    const category = context.req.query("category");
-    const all = deps.upstreams.list().map((upstream) => serverView(upstream, deps));
-    const wanted = category === undefined ? all : all.filter((server) => server.category === category);
-    const page = wanted.slice(from, limit === undefined ? undefined : from + limit);
-    const next = from + page.length;
-    return answer(context, {
-      servers: page,
-      stats: serverStats(all),
-      ...(next < wanted.length ? { next_cursor: String(next) } : {}),
-    });
-  });
+  routes.get("/", (context) => answer(context, pageOf(context, deps)));
   routes.get("/:name/tools", (context) => {
     const { name } = known(deps, context.req.param("name")).server;
-    const tools = deps.catalog.list({ server: name }).map((tool) => toolView(tool, deps.finder));
+    const all = isHidden(name, deps) ? [] : deps.catalog.list({ server: name });
+    const tools = all.map((tool) => toolView(tool, deps.finder));
     return answer(context, { server_name: name, tools, count: tools.length });
+  });
+  routes.get("/:name/logs", (context) => {
+    const upstream = known(deps, context.req.param("name"));
+    const tail = queryNumber(context, "tail", { min: 1, max: MAX_LOG_LINES }) ?? DEFAULT_LOG_LINES;
+    const { link, status, server } = upstream;
+    const logs = (link?.stderr(tail) ?? status.failure?.stderr ?? []).slice(-tail);
+    return answer(context, { server_name: server.name, logs, count: logs.length });
   });
   routes.get("/:name", (context) =>
     answer(context, serverView(known(deps, context.req.param("name")), deps)),
   );
+  addChanges(routes, deps);
+  addVerbs(routes, deps);
   return routes;
+}
+
+/** Makes the path of the Go proxy's forks for the list, below `/api`. */
+export function serverAliases(deps: ServersDeps): Hono<ApiEnv> {
+  const routes = new Hono<ApiEnv>();
+  routes.get("/servers/status", (context) => answer(context, pageOf(context, deps)));
+  return routes;
+}
+
+/** The servers that are asked for, and counts over all. */
+function pageOf(context: Context<ApiEnv>, deps: ServersDeps) {
+  const limit = queryNumber(context, "limit", { min: 1, max: MAX_PAGE });
+  const from = queryNumber(context, "cursor", { min: 0, max: Number.MAX_SAFE_INTEGER }) ?? 0;
+  const category = context.req.query("category");
+  const all = deps.upstreams.list().map((upstream) => serverView(upstream, deps));
+  const wanted = category === undefined ? all : all.filter((server) => server.category === category);
+  const page = wanted.slice(from, limit === undefined ? undefined : from + limit);
+  const next = from + page.length;
+  return {
+    servers: page,
+    stats: serverStats(all),
+    ...(next < wanted.length ? { next_cursor: String(next) } : {}),
+  };
+}
+
+/** Adding, patching and removing; a patch of `name` is a rename. */
+function addChanges(routes: Hono<ApiEnv>, { configuration }: ServersDeps): void {
+  routes.post("/", async (context) => {
+    const { approve, verify, dry_run: isDryRun, revision, ...server } = await readBody(context, addBody);
+    const operation: PlanOperation = { op: "add", server: server as JsonObject, ...flag(approve) };
+    const change = await configuration.change({
+      operations: [operation],
+      verify,
+      isDryRun,
+      revision,
+      isByPerson: true,
+    });
+    const data = { server: server.name, ...changeView(change) };
+    return context.json({ success: true, data }, isDryRun === true ? 200 : 201);
+  });
+  routes.patch("/:name", async (context) => {
+    const name = context.req.param("name");
+    const { approve, verify, dry_run: isDryRun, revision, ...patch } = await readBody(context, patchBody);
+    const operation: PlanOperation = { op: "patch", name, patch: patch as JsonObject, ...flag(approve) };
+    const change = await configuration.change({
+      operations: [operation],
+      verify,
+      isDryRun,
+      revision,
+      isByPerson: true,
+    });
+    return answer(context, { server: name, ...changeView(change) });
+  });
+  routes.delete("/:name", async (context) => {
+    const name = context.req.param("name");
+    const change = await configuration.change({ operations: [{ op: "remove", name }], isByPerson: true });
+    return answer(context, { success: true, server: name, ...changeView(change) });
+  });
+}
+
+function flag(approve: boolean | undefined): { readonly approve?: boolean } {
+  return approve === undefined ? {} : { approve };
+}
+
+/** Verbs on the mode are changes of the configuration; those on the connection are not kept. */
+function addVerbs(routes: Hono<ApiEnv>, deps: ServersDeps): void {
+  const { configuration } = deps;
+  for (const [verb, op] of Object.entries(MODE_VERBS)) {
+    routes.post(`/:name/${verb}`, async (context) => {
+      const name = context.req.param("name");
+      const change = await configuration.change({ operations: [{ op, name }], isByPerson: true });
+      return answer(context, { success: true, server: name, action: verb, ...changeView(change) });
+    });
+  }
+  const act = (verb: string, run: (upstream: Upstream) => void): void => {
+    routes.post(`/:name/${verb}`, (context: Context<ApiEnv>) => {
+      const name = context.req.param("name") ?? "";
+      known(deps, name);
+      run(deps.upstreams.callable(name));
+      return answer(context, { success: true, server: name, action: verb });
+    });
+  };
+  act("restart", (upstream) => upstream.restart("restarted by an operator"));
+  act("connect", (upstream) => upstream.connect());
+  act("disconnect", (upstream) => upstream.disconnect("stopped"));
 }
 
 function known(deps: ServersDeps, name: string): Upstream {

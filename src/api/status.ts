@@ -15,7 +15,7 @@ import type { ServersDeps } from "./servers.ts";
 
 /** What the routes of the proxy's status read. */
 export interface StatusDeps extends ServersDeps {
-  readonly settings: Settings;
+  readonly settings: () => Settings;
   readonly configPath: string;
   /** `host:port` as it is listened on; known only once the port is. */
   readonly listenAddress: () => string;
@@ -30,15 +30,15 @@ export function statusRoutes(deps: StatusDeps): Hono<ApiEnv> {
     const servers = deps.upstreams.list().map((upstream) => serverView(upstream, deps));
     return answer(context, {
       running: true,
-      state: deps.upstreams.state,
+      state: stateOf(deps),
       version: VERSION,
       pid: process.pid,
       listen_addr: deps.listenAddress(),
-      routing_mode: deps.settings.routingMode,
+      routing_mode: deps.settings().routingMode,
       timestamp: Math.floor(Date.now() / 1000),
       uptime_ms: Date.now() - deps.startedAt,
       config: deps.configPath,
-      data_dir: deps.settings.dataDir,
+      data_dir: deps.settings().dataDir,
       sessions: deps.sessionCount(),
       upstream_stats: {
         ...serverStats(servers),
@@ -57,6 +57,11 @@ export function statusRoutes(deps: StatusDeps): Hono<ApiEnv> {
     });
   });
   return routes;
+}
+
+/** A commit that could not be finished degrades the proxy as a storm does. */
+function stateOf({ upstreams, configuration }: StatusDeps): string {
+  return upstreams.state === "running" && configuration.isDegraded ? "degraded" : upstreams.state;
 }
 
 function briefly(server: ReturnType<typeof serverView>) {

@@ -14,6 +14,7 @@ import type { JsonObject } from "../core/model.ts";
 import type { Finder } from "../gateway/finder.ts";
 import { MAX_FOUND } from "../gateway/finder.ts";
 import type { MetaTools } from "../gateway/meta_tools.ts";
+import type { Upstreams } from "../upstream/upstreams.ts";
 import { answer, queryNumber } from "./envelope.ts";
 import type { ApiEnv } from "./envelope.ts";
 
@@ -22,6 +23,7 @@ export interface ToolsDeps {
   readonly catalog: Catalog;
   readonly finder: Finder;
   readonly metaTools: MetaTools;
+  readonly upstreams: Upstreams;
 }
 
 const DEFAULT_HITS = 10;
@@ -32,7 +34,8 @@ export function toolRoutes(deps: ToolsDeps): Hono<ApiEnv> {
   const routes = new Hono<ApiEnv>();
   routes.get("/tools", (context) => {
     const server = context.req.query("server");
-    const tools = deps.catalog.list(server === undefined ? {} : { server });
+    const all = deps.catalog.list(server === undefined ? {} : { server });
+    const tools = all.filter((tool) => !isHidden(tool.server, deps));
     const enabled = new Set(finder.list({ server }).map((tool) => tool.id));
     return answer(context, {
       tools: tools.map((tool) => ({ ...toolView(tool, finder), enabled: enabled.has(tool.id) })),
@@ -76,6 +79,11 @@ function standing(
 ): { readonly server_state: string; readonly stale: boolean } {
   const { serverState, isStale } = finder.standing(tool);
   return { server_state: serverState, stale: isStale };
+}
+
+/** Whether nothing of a server's tools is shown: a quarantined server's words are not to be read by accident. */
+export function isHidden(server: string, { upstreams }: Pick<ToolsDeps, "upstreams">): boolean {
+  return upstreams.find(server)?.mode === "quarantined";
 }
 
 /** A tool as every list shows it. */

@@ -1,21 +1,26 @@
 /**
- * `mcpproxy config check` and `mcpproxy config schema`: the configuration without a daemon.
+ * `mcpproxy config`: check and schema without a daemon; history, diff and rollback through it.
  *
- * Owns what these commands print and their exit codes. Invariants: nothing is written, not even a default
+ * Owns what these commands print and their exit codes. Invariants: checking writes nothing, not even a default
  * file; faults of single servers fail the check too, as such a server would never start; no secret of the
- * file is printed. Asking the daemon was rejected: the check is wanted most when none can start.
+ * file is printed. Asking the daemon for a check was rejected: it is wanted most when none can start.
  */
 import { ERRORS, ProxyError, toProxyError } from "../core/errors.ts";
 import { oneLine } from "../lib/log.ts";
 import { faultsOf, formatFaults, loadConfig } from "../state/config.ts";
 import { configJsonSchema } from "../state/config_schema.ts";
 import type { Fault, Finding } from "../core/model.ts";
+import { findDaemon } from "./client.ts";
 import { readCommand } from "./command.ts";
 import type { CommandIo } from "./command.ts";
+import { formatTable } from "./table.ts";
 import { takeVerb } from "./verb.ts";
 
 const CHECK_USAGE = "mcpproxy config check [FILE] [--config FILE] [--data-dir DIR] [--json]";
 const SCHEMA_USAGE = "mcpproxy config schema [--json]";
+const HISTORY_USAGE = "mcpproxy config history [--json] [-c FILE] [-d DIR]";
+const DIFF_USAGE = "mcpproxy config diff ID [ID] [--json] [-c FILE] [-d DIR]";
+const ROLLBACK_USAGE = "mcpproxy config rollback ID [--approve] [--json] [-c FILE] [-d DIR]";
 
 interface Report {
   readonly path: string | undefined;
@@ -24,18 +29,21 @@ interface Report {
   readonly findings: readonly Finding[];
 }
 
-/** Runs `config check` or `config schema`. */
+/** Runs a verb of `config`. */
 export async function runConfig(args: readonly string[], io: CommandIo): Promise<number> {
   const { verb, rest } = takeVerb(args);
   if (verb === "check") return runConfigCheck(rest, io);
   if (verb === "schema") return runConfigSchema(rest, io);
+  if (verb === "history") return runConfigHistory(rest, io);
+  if (verb === "diff") return runConfigDiff(rest, io);
+  if (verb === "rollback") return runConfigRollback(rest, io);
   throw new ProxyError(
     "USAGE",
     verb === undefined
       ? "Name what to do with the configuration"
       : `Cannot run 'config ${verb}': no such command`,
     {
-      hint: `Usage: ${CHECK_USAGE} | ${SCHEMA_USAGE}`,
+      hint: `Usage: ${[CHECK_USAGE, SCHEMA_USAGE, HISTORY_USAGE, DIFF_USAGE, ROLLBACK_USAGE].join(" | ")}`,
     },
   );
 }
@@ -71,6 +79,81 @@ export async function runConfigCheck(args: readonly string[], io: CommandIo): Pr
 export async function runConfigSchema(args: readonly string[], io: CommandIo): Promise<number> {
   readCommand(args, { usage: SCHEMA_USAGE, maxPositionals: 0 });
   io.stdout(`${JSON.stringify(configJsonSchema(), null, 2)}\n`);
+  return 0;
+}
+
+interface HistoryEntry {
+  readonly id: string;
+  readonly time: string;
+  readonly bytes: number;
+  readonly revision?: number;
+}
+
+/**
+ * Lists the earlier texts that are kept, the newest first.
+ *
+ * @throws ProxyError `NOT_REACHABLE` when no proxy runs
+ */
+async function runConfigHistory(args: readonly string[], io: CommandIo): Promise<number> {
+  const { flags } = readCommand(args, { usage: HISTORY_USAGE, maxPositionals: 0 });
+  const { data } = await (await findDaemon(flags, io)).get("/config/history");
+  if (flags.isJson) {
+    io.stdout(`${JSON.stringify(data, null, 2)}\n`);
+    return 0;
+  }
+  const { revision, entries } = data as {
+    readonly revision: number;
+    readonly entries: readonly HistoryEntry[];
+  };
+  io.stdout(`Revision ${revision} is in force; ${count(entries.length, "earlier text")} kept\n`);
+  if (entries.length === 0) return 0;
+  const rows = entries.map(({ id, time, bytes, revision: of }) => [
+    id,
+    time,
+    of === undefined ? "" : String(of),
+    String(bytes),
+  ]);
+  io.stdout(`\n${formatTable(["ID", "TIME", "REVISION", "BYTES"], rows, { columns: io.columns })}`);
+  return 0;
+}
+
+/** Prints what changed between two texts, or between one and the file; secrets are masked. */
+async function runConfigDiff(args: readonly string[], io: CommandIo): Promise<number> {
+  const { flags, positionals } = readCommand(args, { usage: DIFF_USAGE, maxPositionals: 2 });
+  const [from, to] = positionals;
+  if (from === undefined) {
+    throw new ProxyError("USAGE", "Name the text to compare with", { hint: `Usage: ${DIFF_USAGE}` });
+  }
+  const query = new URLSearchParams({ from, ...(to === undefined ? {} : { to }) });
+  const { data } = await (await findDaemon(flags, io)).get(`/config/diff?${query}`);
+  const { diff } = data as { readonly diff: string };
+  io.stdout(flags.isJson ? `${JSON.stringify(data, null, 2)}\n` : diff);
+  return 0;
+}
+
+/** Puts an earlier text in force. */
+async function runConfigRollback(args: readonly string[], io: CommandIo): Promise<number> {
+  const { flags, positionals, values } = readCommand(args, {
+    usage: ROLLBACK_USAGE,
+    options: { approve: { type: "boolean" } },
+    maxPositionals: 1,
+  });
+  const [id] = positionals;
+  if (id === undefined) {
+    throw new ProxyError("USAGE", "Name the text to go back to", {
+      hint: `Usage: ${ROLLBACK_USAGE}; 'mcpproxy config history' lists the ids`,
+    });
+  }
+  const api = await findDaemon(flags, io);
+  const { data } = await api.post("/config/rollback", { id, approve: values["approve"] === true });
+  const { revision, warning, changes } = data as {
+    readonly revision: number;
+    readonly warning?: string;
+    readonly changes: readonly unknown[];
+  };
+  if (flags.isJson) io.stdout(`${JSON.stringify(data, null, 2)}\n`);
+  else io.stdout(`Revision ${revision} is in force; ${count(changes.length, "server")} changed\n`);
+  if (warning !== undefined) io.stderr(`${oneLine(warning)}\n`);
   return 0;
 }
 

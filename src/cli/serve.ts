@@ -14,8 +14,9 @@ import type { Log } from "../lib/log.ts";
 import { LogFile } from "../lib/log_file.ts";
 import { Proxy } from "../proxy.ts";
 import { openApiKey } from "../state/api_key.ts";
-import { faultsOf, formatFaults, loadConfig } from "../state/config.ts";
+import { faultsOf, formatFaults } from "../state/config.ts";
 import { readDaemonNote } from "../state/daemon.ts";
+import { LoadedConfig } from "../state/loaded_config.ts";
 import type { Config, LoggingSettings } from "../core/settings.ts";
 import { readCommand, textFlag } from "./command.ts";
 import type { CommandIo } from "./command.ts";
@@ -49,8 +50,9 @@ export async function runServe(args: readonly string[], io: ServeIo): Promise<nu
     logLevel: flags.logLevel,
     toolResponseMode: textFlag(values["tool-response-mode"]),
   };
-  const config = await loadReported({ path: flags.config, env, cwd, home, overrides }, io);
-  if (config === undefined) return ERRORS.CONFIG_INVALID.exit;
+  const loaded = await loadReported({ path: flags.config, env, cwd, home, overrides }, io);
+  if (loaded === undefined) return ERRORS.CONFIG_INVALID.exit;
+  const { config } = loaded;
   await using file = openLogFile(config.settings.logging, io);
   const { enableConsole } = config.settings.logging;
   const write = (line: string): void => {
@@ -60,8 +62,8 @@ export async function runServe(args: readonly string[], io: ServeIo): Promise<nu
   const log = createLog({ level: config.settings.logLevel, write });
   reportConfig(config, log);
   return values["stdio"] === true
-    ? await serveStdio(config, { io, log })
-    : await serveHttp(config, { io, log });
+    ? await serveStdio(loaded, { io, log })
+    : await serveHttp(loaded, { io, log });
 }
 
 /** The proxy's own log, beside those of its servers. */
@@ -78,11 +80,11 @@ interface Serving {
 }
 
 async function loadReported(
-  options: Parameters<typeof loadConfig>[0],
+  options: Parameters<typeof LoadedConfig.read>[0],
   io: CommandIo,
-): Promise<Config | undefined> {
+): Promise<LoadedConfig | undefined> {
   try {
-    return await loadConfig(options);
+    return await LoadedConfig.read(options);
   } catch (error) {
     const faults = faultsOf(error);
     if (faults.length === 0) throw error;
@@ -103,10 +105,10 @@ function reportConfig(config: Config, log: Log): void {
   }
 }
 
-async function serveHttp(config: Config, { io, log }: Serving): Promise<number> {
+async function serveHttp(loaded: LoadedConfig, { io, log }: Serving): Promise<number> {
   // Asked for first: a signal during a long start is a calm stop as well.
   const stopped = stopRequested({ io, log });
-  const proxy = await Proxy.open({ config, env: io.env, log });
+  const proxy = await Proxy.open({ loaded, env: io.env, log });
   await stopped;
   await proxy.close();
   log.info("Stopped");
@@ -114,14 +116,14 @@ async function serveHttp(config: Config, { io, log }: Serving): Promise<number> 
 }
 
 /** Serves the pipe itself, or through the daemon that already holds the data dir. */
-async function serveStdio(config: Config, { io, log }: Serving): Promise<number> {
+async function serveStdio(loaded: LoadedConfig, { io, log }: Serving): Promise<number> {
   const stopped = stopRequested({ io, log });
   let proxy: Proxy;
   try {
-    proxy = await Proxy.open({ config, env: io.env, log, takesAnyPort: true });
+    proxy = await Proxy.open({ loaded, env: io.env, log, takesAnyPort: true });
   } catch (error) {
     if (!(error instanceof ProxyError) || error.code !== "DATA_DIR_IN_USE") throw error;
-    return bridge(config, { io, log, stopped });
+    return bridge(loaded.config, { io, log, stopped });
   }
   await Promise.race([serveOwnStdio(() => proxy.createMcpServer(), log), stopped]);
   await proxy.close();

@@ -26,7 +26,10 @@ export interface AccessOptions {
 
 /** Decides on requests. */
 export class Access {
-  readonly #hosts: ReadonlySet<string>;
+  readonly #ownHosts: readonly string[];
+  #hosts: ReadonlySet<string> = LOOPBACK_NAMES;
+  #needsMcpKey = true;
+  readonly #isLocal: boolean;
   readonly #takesAddresses: boolean;
   readonly #keyHash: Uint8Array;
 
@@ -44,11 +47,23 @@ export class Access {
       );
     }
     const own = WILDCARDS.has(hostname) ? [] : [hostname.includes(":") ? `[${hostname}]` : hostname];
-    this.#hosts = new Set(
-      [...LOOPBACK_NAMES, ...own, ...options.settings.trustedHosts].map((name) => name.toLowerCase()),
-    );
+    this.#isLocal = isLocal;
+    this.#ownHosts = own;
     this.#takesAddresses = WILDCARDS.has(hostname);
     this.#keyHash = digest(options.apiKey);
+    this.apply(options.settings);
+  }
+
+  /** Whether MCP clients need the key: as the settings say, and always beyond this machine. */
+  get needsMcpKey(): boolean {
+    return this.#needsMcpKey;
+  }
+
+  /** Takes the settings that may change while the listener runs. */
+  apply(settings: Pick<Settings, "trustedHosts" | "requireMcpAuth">): void {
+    const names = [...LOOPBACK_NAMES, ...this.#ownHosts, ...settings.trustedHosts];
+    this.#hosts = new Set(names.map((name) => name.toLowerCase()));
+    this.#needsMcpKey = settings.requireMcpAuth || !this.#isLocal;
   }
 
   /** @throws {ProxyError} `HOST_FORBIDDEN` for a foreign or malformed Host or Origin. */

@@ -33,7 +33,7 @@ export interface CallRequest {
 export interface CallerDeps {
   readonly finder: Finder;
   readonly upstreams: Upstreams;
-  readonly settings: Settings;
+  readonly settings: () => Settings;
   readonly cache: ResultCache;
 }
 
@@ -97,8 +97,7 @@ export class Caller {
   }
 
   #check(tool: KnownTool, request: CallRequest): void {
-    const { settings } = this.#deps;
-    const { unannotatedTools, readOnlyMode } = settings;
+    const { unannotatedTools, readOnlyMode } = this.#deps.settings();
     if (request.variant) assertAllowed(request.variant, tool, unannotatedTools);
     if (readOnlyMode && callVariantOf(tool, unannotatedTools) !== "call_tool_read") {
       throw new ProxyError("TOOL_REFUSED", `Cannot call '${tool.id}': the proxy is in read-only mode`, {
@@ -115,7 +114,7 @@ export class Caller {
 
   #timeoutMs(id: string): number {
     const server = this.#deps.upstreams.find(splitToolId(id)?.server ?? "")?.server;
-    return server?.callTimeoutMs ?? this.#deps.settings.callToolTimeoutMs;
+    return server?.callTimeoutMs ?? this.#deps.settings().callToolTimeoutMs;
   }
 }
 

@@ -51,7 +51,7 @@ export interface FinderDeps {
   readonly catalog: Catalog;
   readonly index: SearchIndex;
   readonly upstreams: Upstreams;
-  readonly settings: Settings;
+  readonly settings: () => Settings;
 }
 
 /** Finds tools that may be called. */
@@ -64,7 +64,7 @@ export class Finder {
 
   /** Searches by words; the best first. */
   find(options: FindOptions): FindResult {
-    const { query, limit = this.#deps.settings.toolsLimit, readOnlyOnly, excludeDestructive } = options;
+    const { query, limit = this.#deps.settings().toolsLimit, readOnlyOnly, excludeDestructive } = options;
     const servers = this.#openServers(options);
     const { hits, total, tookMs } = this.#deps.index.search({
       query,
@@ -98,7 +98,7 @@ export class Finder {
 
   /** The meta tool a tool is called with. */
   callWith(tool: KnownTool): CallVariant {
-    return callVariantOf(tool, this.#deps.settings.unannotatedTools);
+    return callVariantOf(tool, this.#deps.settings().unannotatedTools);
   }
 
   /** How the tool's server stands, and whether the tool was last seen before this start. */
@@ -175,7 +175,7 @@ export class Finder {
 
   /** A group is named by its name or its id, in the file as here. */
   #groupNames(group: string): ReadonlySet<string> {
-    const known = this.#deps.settings.groups.find(({ name, id }) => name === group || String(id) === group);
+    const known = this.#deps.settings().groups.find(({ name, id }) => name === group || String(id) === group);
     return new Set(known ? [known.name, String(known.id)] : [group]);
   }
 }

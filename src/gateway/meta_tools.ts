@@ -26,7 +26,7 @@ export interface MetaToolsDeps {
   readonly finder: Finder;
   readonly caller: Caller;
   readonly cache: ResultCache;
-  readonly settings: Settings;
+  readonly settings: () => Settings;
 }
 
 /** The id says the name already. */
@@ -148,7 +148,7 @@ export class MetaTools {
 
   /** The menu. */
   list(): readonly ToolDefinition[] {
-    return this.#deps.settings.legacyTools ? [...LISTED, CALL_TOOL] : LISTED;
+    return this.#deps.settings().legacyTools ? [...LISTED, CALL_TOOL] : LISTED;
   }
 
   /** Whether there is a meta tool of this name. */
@@ -196,7 +196,8 @@ export class MetaTools {
   }
 
   #retrieve(args: JsonObject): JsonObject {
-    const { finder, settings } = this.#deps;
+    const { finder } = this.#deps;
+    const settings = this.#deps.settings();
     const options = {
       limit: args["limit"] as number | undefined,
       server: args["server"] as string | undefined,

@@ -35,22 +35,26 @@ interface Entry {
 
 /** Options of {@link ResultCache}. */
 export interface ResultCacheOptions {
-  /** Characters of text a reply may have; 0 for no limit. */
-  readonly limitChars: number;
+  /** Characters of text a reply may have; 0 for no limit. Asked each time. */
+  readonly limitChars: () => number;
   /** @default Date.now */
   readonly now?: () => number;
 }
 
 /** Cuts results and keeps the whole of them. */
 export class ResultCache {
-  readonly #limitChars: number;
+  readonly #options: ResultCacheOptions;
   readonly #now: () => number;
   readonly #entries = new Map<string, Entry>();
   #totalChars = 0;
 
   constructor(options: ResultCacheOptions) {
-    this.#limitChars = options.limitChars;
+    this.#options = options;
     this.#now = options.now ?? Date.now;
+  }
+
+  get #limitChars(): number {
+    return this.#options.limitChars();
   }
 
   /** Returns the result itself when it is short enough, else a cut one whose last block names the key. */

@@ -4,21 +4,30 @@
  * Owns the wiring that `proxy.ts` does, once more by hand, so that a test reaches each feature; all of it runs in the
  * process of the test and ends with `await using`. The upstream knows no SDK: what arrives there is what was sent.
  */
+import { writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { Catalog } from "../../src/catalog/catalog.ts";
 import { Intake } from "../../src/catalog/intake.ts";
 import { SearchIndex } from "../../src/catalog/search.ts";
 import { EventBus } from "../../src/core/events.ts";
+import type { ProxyEvent } from "../../src/core/events.ts";
 import type { JsonObject, Server, ToolDefinition } from "../../src/core/model.ts";
+import type { Settings } from "../../src/core/settings.ts";
 import { McpEndpoint } from "../../src/front/endpoint.ts";
-import { createMcpServer } from "../../src/front/mcp.ts";
 import { Access } from "../../src/gateway/access.ts";
+import { effectsAtStart } from "../../src/gateway/approval.ts";
+import { Batches } from "../../src/gateway/batches.ts";
 import { Caller } from "../../src/gateway/caller.ts";
+import { Configuration } from "../../src/gateway/configuration.ts";
 import { Finder } from "../../src/gateway/finder.ts";
 import { MetaTools } from "../../src/gateway/meta_tools.ts";
 import { ResultCache } from "../../src/gateway/result_cache.ts";
 import { createApp } from "../../src/http.ts";
 import { createLog } from "../../src/lib/log.ts";
 import { Proxy } from "../../src/proxy.ts";
+import { ConfigCommit } from "../../src/state/config_commit.ts";
+import { definitionHash } from "../../src/state/definition.ts";
+import { LoadedConfig } from "../../src/state/loaded_config.ts";
 import { Store } from "../../src/state/store.ts";
 import { Upstreams } from "../../src/upstream/upstreams.ts";
 import { makeServer, makeSettings } from "../fixtures/upstreams.ts";
@@ -115,19 +124,33 @@ async function resultOf(
 /** The features of a gateway, wired; nothing is connected until `upstreams.start()` or a call. */
 export type Gateway = Awaited<ReturnType<typeof openGateway>>;
 
-/** Makes a gateway over a store of its own; `known` is what was learned of tools before this start. */
-export async function openGateway(
-  servers: readonly Server[],
-  options: {
-    readonly settings?: SettingsParts;
-    readonly known?: Readonly<Record<string, readonly ToolDefinition[]>>;
-  } = {},
-) {
+/** Options of {@link openGateway}. */
+interface GatewayOptions {
+  readonly settings?: SettingsParts;
+  /** What was learned of tools before this start. */
+  readonly known?: Readonly<Record<string, readonly ToolDefinition[]>>;
+  /** The configuration file, from which servers and settings are then; approvals are asked for as in a proxy. */
+  readonly file?: string;
+}
+
+/** Makes a gateway over a store of its own. */
+export async function openGateway(given: readonly Server[], options: GatewayOptions = {}) {
   const folder = tempDir();
   const lines: string[] = [];
   const log = createLog({ level: "debug", write: (line) => lines.push(line) });
-  const settings = makeSettings({ dataDir: folder.path, ...options.settings });
+  const path = join(folder.path, "mcp_config.json");
+  const loaded =
+    options.file === undefined
+      ? loadedOf({
+          path,
+          settings: makeSettings({ dataDir: folder.path, ...options.settings }),
+          servers: given,
+        })
+      : fileOf(options.file, path);
+  const { settings, servers } = loaded.config;
   const store = Store.open({ dataDir: folder.path, log });
+  const commit = ConfigCommit.open({ path, store, dataDir: folder.path, log });
+  if (options.file !== undefined) commit.adopt(loaded.text, effectsAtStart(servers, store));
   const catalog = new Catalog();
   const index = new SearchIndex();
   const intake = new Intake({ catalog, index, store, log });
@@ -144,8 +167,13 @@ export async function openGateway(
   store.flush();
   await intake.restore(new Set(servers.map(({ name }) => name)));
   const bus = new EventBus();
+  const events: ProxyEvent[] = [];
   bus.subscribe((event) => {
-    if (event.type !== "server_state_changed" || event.server === undefined) return;
+    events.push(event);
+    if (event.server === undefined) return;
+    if (event.type === "server_removed") intake.forget(event.server);
+    if (event.type === "server_renamed") intake.rename(event.data.from, event.server);
+    if (event.type !== "server_state_changed") return;
     if (event.data.after.connection === "ready") catalog.markFresh(event.server);
     else catalog.markStale(event.server);
   });
@@ -157,12 +185,19 @@ export async function openGateway(
     context: { env: process.env, environment: settings.environment },
     log,
     onTools: (server, definitions) => intake.take(server, definitions),
+    ...(options.file === undefined
+      ? {}
+      : { mayStart: (server) => store.findServer(server.name)?.approvedHash === definitionHash(server) }),
   });
-  const finder = new Finder({ catalog, index, upstreams, settings });
-  const cache = new ResultCache({ limitChars: settings.toolResponseLimit });
-  const caller = new Caller({ finder, upstreams, settings, cache });
-  const metaTools = new MetaTools({ finder, caller, cache, settings });
-  const mcp = new McpEndpoint({ createServer: () => createMcpServer(metaTools), log });
+  const parse = async (text: string) => LoadedConfig.parse(text, loaded.options);
+  const configuration = new Configuration({ loaded, commit, store, upstreams, bus, log, parse });
+  const batches = new Batches({ configuration, upstreams, store, bus });
+  const current = () => configuration.settings;
+  const finder = new Finder({ catalog, index, upstreams, settings: current });
+  const cache = new ResultCache({ limitChars: () => current().toolResponseLimit });
+  const caller = new Caller({ finder, upstreams, settings: current, cache });
+  const metaTools = new MetaTools({ finder, caller, cache, settings: current });
+  const mcp = new McpEndpoint({ metaTools, log });
   const parts = {
     settings,
     store,
@@ -176,8 +211,15 @@ export async function openGateway(
     metaTools,
     mcp,
     bus,
+    events,
+    /** Of the configuration file. */
+    path,
+    commit,
     log,
     lines,
+    configuration,
+    batches,
+    history: commit.history,
   };
   return {
     ...parts,
@@ -185,8 +227,8 @@ export async function openGateway(
     app: () =>
       createApp({
         ...parts,
+        settings: current,
         access: new Access({ settings, apiKey: API_KEY }),
-        requireMcpAuth: settings.requireMcpAuth,
         isReady: () => intake.isRestored,
         configPath: "/etc/mcp_config.json",
         listenAddress: () => "127.0.0.1:8080",
@@ -194,8 +236,10 @@ export async function openGateway(
         startedAt: Date.now(),
       }),
     [Symbol.asyncDispose]: async () => {
+      await configuration.close();
       await mcp.close();
       await upstreams.close();
+      await commit.close();
       await store.close();
       folder[Symbol.dispose]();
     },
@@ -233,6 +277,27 @@ function parse(text: string): Record<string, unknown> {
   }
 }
 
+/** A configuration that stands in no file: the file that is written, and known, is an empty one. */
+function loadedOf(parts: {
+  readonly path: string;
+  readonly settings: Settings;
+  readonly servers: readonly Server[];
+}): LoadedConfig {
+  const text = "{}\n";
+  writeFileSync(parts.path, text, { mode: 0o600 });
+  const faults = parts.servers.flatMap((server) => server.faults);
+  return new LoadedConfig(text, {
+    config: { ...parts, faults, findings: [] },
+    options: { path: parts.path },
+  });
+}
+
+/** A configuration that stands in its file, with its data beside it. */
+function fileOf(text: string, path: string): LoadedConfig {
+  writeFileSync(path, text, { mode: 0o600 });
+  return LoadedConfig.parse(text, { path, dataDir: dirname(path) });
+}
+
 /** A whole proxy in this process. */
 export interface OpenProxy extends AsyncDisposable {
   readonly proxy: Proxy;
@@ -253,14 +318,12 @@ export async function openProxy(
   const folder = tempDir();
   const lines: string[] = [];
   const log = createLog({ level: "debug", write: (line) => lines.push(line) });
-  const config = {
-    path: `${folder.path}/mcp_config.json`,
+  const loaded = loadedOf({
+    path: join(folder.path, "mcp_config.json"),
     settings: makeSettings({ dataDir: folder.path, apiKey: API_KEY, ...settings }),
     servers,
-    faults: servers.flatMap(({ faults }) => faults),
-    findings: [],
-  };
-  const proxy = await Proxy.open({ config, env: process.env, log });
+  });
+  const proxy = await Proxy.open({ loaded, env: process.env, log });
   const get: OpenProxy["get"] = async (path) => {
     const response = await fetch(`${proxy.url}${path}`, { headers: { "x-api-key": API_KEY } });
     const text = await response.text();

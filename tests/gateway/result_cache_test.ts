@@ -41,7 +41,7 @@ function readAll(cache: ResultCache, request: CachePageRequest): { text: string;
 
 test("ResultCache.limit() gives back the very same object under and at the limit, and with the limit off", () => {
   verifies("CALL-RESULT-UNCHANGED");
-  const cache = new ResultCache({ limitChars: 10 });
+  const cache = new ResultCache({ limitChars: () => 10 });
   const results: JsonObject[] = [
     text("x".repeat(10)),
     { content: [] },
@@ -57,12 +57,12 @@ test("ResultCache.limit() gives back the very same object under and at the limit
   ];
   for (const result of results) expect(cache.limit(result)).toBe(result);
   const long = text("x".repeat(100));
-  expect(new ResultCache({ limitChars: 0 }).limit(long)).toBe(long);
+  expect(new ResultCache({ limitChars: () => 0 }).limit(long)).toBe(long);
 });
 
 test("ResultCache.limit() cuts what is longer and names the key under which all of it can be read", () => {
   verifies("CACHE-READ-WHOLE");
-  const cache = new ResultCache({ limitChars: 10 });
+  const cache = new ResultCache({ limitChars: () => 10 });
   const cut = cache.limit({ ...text("0123456789abcdef"), isError: true, _meta: { kept: 1 }, x: 2 });
   expect(cut).toMatchObject({ isError: true, _meta: { kept: 1 }, x: 2 });
   expect(textsOf(cut)[0]).toBe("0123456789");
@@ -79,7 +79,7 @@ test("ResultCache.limit() cuts what is longer and names the key under which all 
 
 test("ResultCache.limit() shares the limit among blocks, keeps images, and cuts resources too", () => {
   verifies("CACHE-READ-WHOLE");
-  const cache = new ResultCache({ limitChars: 10 });
+  const cache = new ResultCache({ limitChars: () => 10 });
   const image = { type: "image", data: "A".repeat(50), mimeType: "image/png" };
   const content = [
     { type: "text", text: "12345" },
@@ -99,7 +99,7 @@ test("ResultCache.limit() shares the limit among blocks, keeps images, and cuts 
 
 test("ResultCache.limit() keeps structuredContent that fits, and leaves none of it unreadable when it does not", () => {
   verifies("CACHE-READ-WHOLE");
-  const cache = new ResultCache({ limitChars: 40 });
+  const cache = new ResultCache({ limitChars: () => 40 });
   const small = { a: 1 };
   const large = { rows: Array.from({ length: 30 }, (_, at) => ({ at })) };
   const prose = "p".repeat(100);
@@ -125,7 +125,7 @@ test("ResultCache.limit() keeps structuredContent that fits, and leaves none of 
 });
 
 test("ResultCache.limit() does not fall over content that is none", () => {
-  const cache = new ResultCache({ limitChars: 5 });
+  const cache = new ResultCache({ limitChars: () => 5 });
   for (const content of [
     null,
     7,
@@ -152,7 +152,7 @@ test("ResultCache never tears a surrogate pair, neither at the cut nor at the bo
       fc.option(fc.integer({ min: 1, max: 20 }), { nil: undefined }),
       (signs, limitChars, limit) => {
         const whole = signs.join("");
-        const cache = new ResultCache({ limitChars });
+        const cache = new ResultCache({ limitChars: () => limitChars });
         const cut = cache.limit(text(whole));
         for (const shown of textsOf(cut)) expect(shown).not.toMatch(LONE_SURROGATE);
         if (whole.length <= limitChars) return;
@@ -170,7 +170,7 @@ test("ResultCache never tears a surrogate pair, neither at the cut nor at the bo
 
 test("ResultCache.read() gives records in pages that fit the limit, at least one each", () => {
   verifies("CACHE-READ-WHOLE");
-  const cache = new ResultCache({ limitChars: 50 });
+  const cache = new ResultCache({ limitChars: () => 50 });
   const records = Array.from({ length: 130 }, (_, id) => ({ id, name: `n${id}` }));
   const cut = cache.limit(text(JSON.stringify({ total: 130, data: { items: records, other: [1] } })));
   expect(textsOf(cut).at(-1)).toContain("130 records at data.items");
@@ -192,7 +192,7 @@ test("ResultCache.read() gives records in pages that fit the limit, at least one
 
 test("ResultCache.read() reads whatever stands at a path, in pages: lists, texts, objects, keys with dots, items by number", () => {
   verifies("CACHE-READ-WHOLE");
-  const cache = new ResultCache({ limitChars: 30 });
+  const cache = new ResultCache({ limitChars: () => 30 });
   const long = "l".repeat(100);
   const value = {
     items: [{ body: long }, 2, 3],
@@ -213,7 +213,7 @@ test("ResultCache.read() reads whatever stands at a path, in pages: lists, texts
 });
 
 test("ResultCache.read() refuses a path that leads nowhere, with a hint", async () => {
-  const cache = new ResultCache({ limitChars: 10 });
+  const cache = new ResultCache({ limitChars: () => 10 });
   const json = keyOf(cache.limit(text(JSON.stringify({ items: [1, 2, 3, 4, 5] }))));
   const plain = keyOf(cache.limit(text("just some plain text")));
   for (const [key, path] of [
@@ -231,7 +231,7 @@ test("ResultCache.read() refuses a path that leads nowhere, with a hint", async 
 });
 
 test("ResultCache.read() searches records and lines, case aside", () => {
-  const cache = new ResultCache({ limitChars: 25 });
+  const cache = new ResultCache({ limitChars: () => 25 });
   const json = keyOf(cache.limit(text(JSON.stringify([{ a: "Ärger" }, { a: "other" }, "älteste"]))));
   expect(cache.read({ key: json, search: "Ä" })).toMatchObject({
     total: 2,
@@ -248,7 +248,7 @@ test("ResultCache.read() searches records and lines, case aside", () => {
 
 test("ResultCache.read() refuses an unknown key, and one that is two hours old", async () => {
   let now = 1_000;
-  const cache = new ResultCache({ limitChars: 5, now: () => now });
+  const cache = new ResultCache({ limitChars: () => 5, now: () => now });
   const key = keyOf(cache.limit(text("0123456789")));
   now += 2 * 60 * 60 * 1_000;
   expect(cache.read({ key })["total"]).toBe(10);
@@ -261,7 +261,7 @@ test("ResultCache.read() refuses an unknown key, and one that is two hours old",
 });
 
 test("ResultCache keeps a thousand results and drops the one that was read longest ago", async () => {
-  const cache = new ResultCache({ limitChars: 5 });
+  const cache = new ResultCache({ limitChars: () => 5 });
   const keys = Array.from({ length: 1_000 }, (_, at) => keyOf(cache.limit(text(`result ${at}`))));
   const [oldest = "", second = ""] = keys;
   cache.read({ key: oldest });
@@ -272,7 +272,7 @@ test("ResultCache keeps a thousand results and drops the one that was read longe
 });
 
 test("ResultCache keeps at most 64 Mi characters, the newest result in any case", async () => {
-  const cache = new ResultCache({ limitChars: 5 });
+  const cache = new ResultCache({ limitChars: () => 5 });
   const half = "x".repeat(40 * 1024 * 1024);
   const first = keyOf(cache.limit(text(half)));
   const second = keyOf(cache.limit(text(half)));
@@ -284,7 +284,7 @@ test("ResultCache keeps at most 64 Mi characters, the newest result in any case"
 });
 
 test("ResultCache keeps equal results under keys of their own", () => {
-  const cache = new ResultCache({ limitChars: 5 });
+  const cache = new ResultCache({ limitChars: () => 5 });
   const keys = [1, 2, 3].map(() => keyOf(cache.limit(text("the same text"))));
   expect(new Set(keys).size).toBe(3);
 });

@@ -1,0 +1,492 @@
+/**
+ * The configuration in force, and the one path on which it changes.
+ *
+ * Owns the order plan, trial, commit, apply, event, for changes asked for and for edits of the file. Invariants: one
+ * change at a time; what runs is what the last good file says; a plan whose base is gone is a conflict, never a guess;
+ * an edit by hand is taken before any plan is made, so neither loses the other. Letting each surface commit by itself
+ * was rejected: there would be several orders, and one of them wrong.
+ */
+import { Groups } from "../catalog/groups.ts";
+import { messageOf, ProxyError } from "../core/errors.ts";
+import type { ConfigChange, EventBus } from "../core/events.ts";
+import type { Server } from "../core/model.ts";
+import type { Config, Settings } from "../core/settings.ts";
+import type { Log } from "../lib/log.ts";
+import { Semaphore } from "../lib/semaphore.ts";
+import { faultsOf } from "../state/config.ts";
+import type { CommitEffects, ConfigCommit } from "../state/config_commit.ts";
+import { differenceOf } from "../state/config_difference.ts";
+import type { Difference } from "../state/config_difference.ts";
+import { preparePlan } from "../state/config_plan.ts";
+import type { Plan, PlanOperation } from "../state/config_plan.ts";
+import { takeSettled, watchConfig } from "../state/config_watch.ts";
+import type { ConfigWatch } from "../state/config_watch.ts";
+import { definitionHash } from "../state/definition.ts";
+import type { LoadedConfig } from "../state/loaded_config.ts";
+import type { Store } from "../state/store.ts";
+import type { Upstreams } from "../upstream/upstreams.ts";
+import { effectsByHand, effectsOfRollback } from "./approval.ts";
+import { tryOut } from "./trials.ts";
+
+/** A plan made against a file that keeps changing is made anew so often, when nobody named its base. */
+const MAX_TRIES = 5;
+/** After a change, before the next one is made ready for. */
+const IDLE_MS = 50;
+/** Auto-disables that come together are written together. */
+const PERSIST_DELAY_MS = 250;
+
+/** Options of {@link Configuration}. */
+export interface ConfigurationOptions {
+  readonly loaded: LoadedConfig;
+  readonly commit: ConfigCommit;
+  readonly store: Store;
+  readonly upstreams: Upstreams;
+  readonly bus: EventBus;
+  readonly log: Log;
+  /** Reads a text as the file was read at the start. */
+  readonly parse: (text: string) => Promise<LoadedConfig>;
+}
+
+/** A change somebody asks for. */
+export interface ChangeRequest {
+  readonly operations: readonly PlanOperation[];
+  /** The revision it was made for; when another is in force, it is a conflict. */
+  readonly revision?: number | undefined;
+  /** Say what would change, and change nothing. @default false */
+  readonly isDryRun?: boolean | undefined;
+  /** Connect new and changed definitions on trial before anything is written. @default false */
+  readonly verify?: boolean | undefined;
+  /** List what is refused and do the rest. @default false: the first refusal is the answer */
+  readonly isLenient?: boolean | undefined;
+  /** Whether a person with the admin key asks: only then is `approve` heard. */
+  readonly isByPerson: boolean;
+}
+
+/** What became of it. */
+export interface Change {
+  /** The revision in force now. */
+  readonly revision: number;
+  readonly plan: Plan;
+  readonly warning?: string;
+}
+
+/** Holds the configuration and changes it. */
+export class Configuration implements AsyncDisposable {
+  readonly #options: ConfigurationOptions;
+  readonly #writer = new Semaphore(1);
+  readonly #unsubscribe: () => void;
+  readonly #toPersist = new Map<string, PlanOperation>();
+  readonly #closing = new AbortController();
+  #watch: ConfigWatch | undefined;
+  #persisting: Timer | undefined;
+  #warming: Timer | undefined;
+  #loaded: LoadedConfig;
+  #groups: Groups | undefined;
+  /** What was last told of a file that cannot be used, and the text in it; until it can be used. */
+  #told: { readonly message: string; readonly text: string | undefined } | undefined;
+  /** The text that was tried last. */
+  #tried: string | undefined;
+
+  constructor(options: ConfigurationOptions) {
+    this.#options = options;
+    this.#loaded = options.loaded;
+    this.#unsubscribe = options.bus.subscribe((event) => {
+      if (event.server === undefined) return;
+      if (event.type === "server_auto_disabled") this.#persist({ op: "auto_disable", name: event.server });
+      else if (event.type === "server_recovered") this.#persist({ op: "enable", name: event.server });
+    });
+  }
+
+  get #isClosed(): boolean {
+    return this.#closing.signal.aborted;
+  }
+
+  /** The configuration in force. */
+  get config(): Config {
+    return this.#loaded.config;
+  }
+
+  /** Its settings; to be read at use, since they change. */
+  get settings(): Settings {
+    return this.#loaded.config.settings;
+  }
+
+  /** Its text, as it stands in the file. */
+  get text(): string {
+    return this.#loaded.text;
+  }
+
+  /** Its number. */
+  get revision(): number {
+    return this.#options.commit.revision;
+  }
+
+  /** Whether a commit could not be finished yet. */
+  get isDegraded(): boolean {
+    return this.#options.commit.isDegraded;
+  }
+
+  /** The groups and who is in them. */
+  get groups(): Groups {
+    this.#groups ??= new Groups(this.settings.groups, this.config.servers);
+    return this.#groups;
+  }
+
+  /**
+   * Plans a change, tries it when asked to, makes it durable, and applies it.
+   *
+   * @param tell publishes what is told beside the changes of the servers, before `config_committed`.
+   * @throws {ProxyError} `CONFIG_CONFLICT` with both revisions, `CONFIG_INVALID`, `CONFIG_UNWRITABLE`, `VERIFY_FAILED`,
+   * and what a plan refuses; nothing was changed then.
+   */
+  async change(request: ChangeRequest, tell: (plan: Plan) => void = () => {}): Promise<Change> {
+    const tried = new Set<string>();
+    for (;;) {
+      const done = await this.#onLatest(request.revision === undefined, (): Change | readonly Server[] => {
+        this.#checkRevision(request.revision);
+        const plan = this.#prepare(request);
+        const untried = request.verify === true ? this.#toTry(plan, tried) : [];
+        if (untried.length > 0) return untried;
+        if (request.isDryRun === true) return { revision: this.revision, plan };
+        return this.#commit(plan, { summary: summaryOf(request.operations), tell });
+      });
+      if ("plan" in done) return done;
+      // Others change things meanwhile: what is committed is planned anew.
+      await tryOut(done, { upstreams: this.#options.upstreams, signal: this.#closing.signal });
+      for (const server of done) tried.add(definitionHash(server));
+    }
+  }
+
+  /**
+   * Puts an earlier text in force. A quarantine stays, and a definition nobody approved is quarantined, unless
+   * `approve` is given.
+   *
+   * @throws {ProxyError} as {@link change} does.
+   */
+  async rollback(
+    text: string,
+    options: { readonly summary: string; readonly approve: boolean },
+  ): Promise<Change> {
+    const loaded = await this.#options.parse(text);
+    return this.#onLatest(true, () => {
+      const difference = differenceOf(this.config, loaded.config);
+      const { upstreams, store } = this.#options;
+      const effects = effectsOfRollback(difference, {
+        approves: options.approve || !this.settings.quarantineEnabled,
+        known: (name) => {
+          const mode = upstreams.find(name)?.mode;
+          return mode && { mode, approvedHash: store.findServer(name)?.approvedHash };
+        },
+      });
+      const plan = rolledBack(loaded, { difference, effects });
+      return this.#commit(plan, { summary: options.summary, isRollback: true, tell: () => {} });
+    });
+  }
+
+  /** Takes what stands in the file now, when it is another text and good; tells of one that is not, once. */
+  async reload(): Promise<void> {
+    const release = await this.#writer.acquire();
+    try {
+      if (this.#isClosed) return;
+      await this.#takeSettled();
+    } catch (error) {
+      if (!this.#isClosed) this.#tellInvalid(error);
+    } finally {
+      release();
+    }
+  }
+
+  /** Begins to follow edits of the file, those since it was read included. */
+  start(): void {
+    const { log } = this.#options;
+    const look = (): void => void this.reload();
+    this.#watch = watchConfig({
+      path: this.config.path,
+      onChange: look,
+      onError: (error) =>
+        log.warn("Cannot watch the configuration: it is looked at now and then", { cause: messageOf(error) }),
+    });
+    this.#warm();
+    look();
+  }
+
+  /** Stops listening; waits for the change under way. Idempotent. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    this.#watch?.close();
+    this.#unsubscribe();
+    clearTimeout(this.#persisting);
+    clearTimeout(this.#warming);
+    (await this.#writer.acquire())();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** Acts on the file as it stands, alone; once more when somebody saved it meanwhile. */
+  async #onLatest<Done>(mayRetry: boolean, act: () => Done): Promise<Done> {
+    const release = await this.#writer.acquire();
+    try {
+      for (let tries = 1; ; tries += 1) {
+        await this.#takeEdit().catch(unlessGone);
+        try {
+          return act();
+        } catch (error) {
+          const isOvertaken = error instanceof ProxyError && error.code === "CONFIG_CONFLICT";
+          if (!isOvertaken || !mayRetry || tries >= MAX_TRIES) throw error;
+        }
+      }
+    } finally {
+      release();
+    }
+  }
+
+  #prepare({ operations, isLenient = false, isByPerson }: ChangeRequest): Plan {
+    const { upstreams, store } = this.#options;
+    return preparePlan(this.#loaded, {
+      operations,
+      isLenient,
+      isByPerson,
+      memoryOf: (name) => {
+        const upstream = upstreams.find(name);
+        if (upstream === undefined) return undefined;
+        const { definitionHash: defined, approvedHash, formerMode } = store.findServer(name) ?? {};
+        return { mode: upstream.mode, definitionHash: defined, approvedHash, formerMode };
+      },
+    });
+  }
+
+  #checkRevision(wanted: number | undefined): void {
+    const { revision } = this;
+    if (wanted === undefined || wanted === revision) return;
+    throw new ProxyError(
+      "CONFIG_CONFLICT",
+      `Cannot change the configuration: the plan is for revision ${wanted}, in force is ${revision}`,
+      {
+        data: { expected: wanted, actual: revision },
+        hint: "Look at what changed, plan again, and send the revision in force",
+      },
+    );
+  }
+
+  /** What a plan starts and was not tried yet. @throws {ProxyError} `QUARANTINED` when nobody approved it */
+  #toTry(plan: Plan, tried: ReadonlySet<string>): Server[] {
+    const { store } = this.#options;
+    const approved = new Map(plan.effects.approved);
+    const servers = plan.trials.flatMap((name) => plan.config.servers.find((it) => it.name === name) ?? []);
+    const held = servers.find((server) => {
+      const hash = definitionHash(server);
+      return approved.get(server.name) !== hash && store.findServer(server.name)?.approvedHash !== hash;
+    });
+    if (held !== undefined) {
+      throw new ProxyError("QUARANTINED", `Cannot try '${held.name}': nobody approved what it would start`, {
+        hint: "Send 'approve: true' with the change, or leave 'verify' out",
+      });
+    }
+    return servers.filter((server) => !tried.has(definitionHash(server)));
+  }
+
+  #commit(
+    plan: Plan,
+    options: {
+      readonly summary: string;
+      readonly isRollback?: boolean;
+      /** Publishes what is told beside the changes of the servers. */
+      readonly tell: (plan: Plan) => void;
+    },
+  ): Change {
+    const { summary, isRollback = false, tell } = options;
+    const { commit, bus, log } = this.#options;
+    const { loaded, effects, difference } = plan;
+    if (!plan.isChange) {
+      tell(plan);
+      return { revision: this.revision, plan };
+    }
+    const { revision, warning } = commit.commit({ text: loaded.text, effects, summary, isRollback });
+    const beside = warning === undefined ? {} : { warning };
+    log.info("The configuration was changed", { revision, by: summary, ...beside });
+    this.#install(loaded, { difference, effects, revision, reason: summary }, () => {
+      tell(plan);
+      bus.publish("config_committed", { ...changeOf(difference), ...beside });
+    });
+    return { revision, plan, ...beside };
+  }
+
+  /** Makes a good text run; unchanged servers do not notice. */
+  #install(
+    loaded: LoadedConfig,
+    how: {
+      readonly difference: Difference;
+      readonly effects: CommitEffects;
+      readonly revision: number;
+      readonly reason: string;
+    },
+    publish: () => void,
+  ): void {
+    const { upstreams, bus } = this.#options;
+    const { difference, effects, revision, reason } = how;
+    this.#loaded = loaded;
+    this.#told = undefined;
+    this.#groups = undefined;
+    this.#warm();
+    bus.during(revision, () => {
+      const { settings, servers } = loaded.config;
+      if (difference.settings.length > 0) upstreams.applySettings(settings, reason);
+      upstreams.reconcile({ ...difference, reviewed: reviewedBy(effects), servers }, reason);
+      publish();
+    });
+  }
+
+  /** Takes an edit; one that cannot be used has a moment to become whole, unless it was told of before. */
+  async #takeSettled(): Promise<void> {
+    if (this.#told !== undefined) await this.#takeEdit();
+    else await takeSettled(() => this.#takeEdit(), { signal: this.#closing.signal });
+  }
+
+  /**
+   * Takes the text in the file when it is not the one in force.
+   *
+   * @throws {ProxyError} `CONFIG_INVALID`, `CONFIG_UNREADABLE`; what is in force stays.
+   */
+  async #takeEdit(): Promise<void> {
+    const { commit, bus, log } = this.#options;
+    this.#tried = undefined;
+    const text = commit.readChanged();
+    if (text === undefined) {
+      this.#tellMended();
+      return;
+    }
+    this.#tried = text;
+    const loaded = await this.#options.parse(text);
+    const difference = differenceOf(this.config, loaded.config);
+    const effects = effectsByHand(difference, loaded.config.servers);
+    const revision = commit.adopt(text, effects);
+    const change = changeOf(difference);
+    this.#install(
+      loaded,
+      { difference, effects, revision, reason: "the configuration file was edited" },
+      () => bus.publish("config_reloaded", change),
+    );
+    log.info("The edited configuration is in force", { revision, ...summaryOfChange(change) });
+    for (const { message, advice, line, column, server } of loaded.config.faults) {
+      log.error(message, { server, at: `${loaded.config.path}:${line}:${column}`, advice });
+    }
+  }
+
+  /** The next change finds its text read; a reply never waits for that. */
+  #warm(): void {
+    clearTimeout(this.#warming);
+    this.#warming = setTimeout(() => this.#loaded.warm(), IDLE_MS);
+  }
+
+  /** The text in force stands in the file again: nothing changed, but what was told is no longer so. */
+  #tellMended(): void {
+    if (this.#told === undefined) return;
+    this.#told = undefined;
+    const { log, bus, commit } = this.#options;
+    log.info("The configuration file can be used again");
+    const nothing = changeOf(differenceOf(this.config, this.config));
+    bus.during(commit.revision, () => void bus.publish("config_reloaded", nothing));
+  }
+
+  #tellInvalid(error: unknown): void {
+    const told = { message: messageOf(error), text: this.#tried };
+    const { message } = told;
+    if (Bun.deepEquals(told, this.#told)) return;
+    this.#told = told;
+    const { log, bus } = this.#options;
+    const faults = faultsOf(error);
+    log.error("The edited configuration cannot be used: the last good one stays", { cause: message });
+    for (const { file, line, column, key, message: what, advice } of faults) {
+      log.error(what, { at: `${file}:${line}:${column}`, key, advice });
+    }
+    bus.publish("config_invalid", { message, faults });
+  }
+
+  /** Writes auto-disables and their ends to the file, when the file says so. */
+  #persist(operation: { readonly op: "auto_disable" | "enable"; readonly name: string }): void {
+    if (!this.settings.persistAutoDisableToConfig || this.#isClosed) return;
+    this.#toPersist.set(operation.name, operation);
+    this.#persisting ??= setTimeout(() => {
+      this.#persisting = undefined;
+      const operations = [...this.#toPersist.values()];
+      this.#toPersist.clear();
+      void this.change({ operations, isLenient: true, isByPerson: false }).catch((error: unknown) =>
+        this.#options.log.error("Cannot write auto-disabled servers to the configuration", {
+          cause: messageOf(error),
+        }),
+      );
+    }, PERSIST_DELAY_MS);
+  }
+}
+
+/** Servers whose approval, quarantine or auto-disable was changed in the database. */
+function reviewedBy({ approved = [], quarantined = [], cleared = [] }: CommitEffects): string[] {
+  return [...new Set([...approved.map(([name]) => name), ...quarantined.map(([name]) => name), ...cleared])];
+}
+
+/** A file that is gone is written anew by the next change; any other trouble with it has to be mended first. */
+function unlessGone(error: unknown): void {
+  const cause = error instanceof ProxyError && error.code === "CONFIG_UNREADABLE" ? error.cause : undefined;
+  if ((cause as { readonly code?: unknown } | undefined)?.code !== "ENOENT") throw error;
+}
+
+function rolledBack(
+  loaded: LoadedConfig,
+  parts: { readonly difference: Difference; readonly effects: CommitEffects },
+): Plan {
+  const { added, restarted, updated } = parts.difference;
+  const names = [...added, ...restarted, ...updated].map(({ name }) => name);
+  const { config, text } = loaded;
+  return {
+    loaded,
+    config,
+    text,
+    ...parts,
+    refused: [],
+    unchanged: [],
+    updated: names,
+    trials: [],
+    isChange: true,
+  };
+}
+
+/** What a change was, in a line of the history. */
+function summaryOf(operations: readonly PlanOperation[]): string {
+  const byOp = Map.groupBy(operations, ({ op }) => op);
+  return [...byOp]
+    .map(([op, all]) => {
+      const [first] = all;
+      const one = first !== undefined && "name" in first ? ` '${first.name}'` : "";
+      return `${op.replaceAll("_", " ")}${all.length === 1 ? one : ` × ${all.length}`}`;
+    })
+    .join(", ");
+}
+
+function changeOf(difference: Difference): ConfigChange {
+  const { added, removed, restarted, updated, renamed, modes, settings, restartRequired } = difference;
+  const changed = [
+    ...restarted.map(({ name }) => name),
+    ...updated.map(({ name }) => name),
+    ...renamed.map(({ to }) => to),
+    ...modes.map(({ name }) => name),
+  ];
+  return {
+    added: added.map(({ name }) => name),
+    removed,
+    changed: [...new Set(changed)],
+    settings,
+    restartRequired,
+  };
+}
+
+function summaryOfChange({ added, removed, changed, settings, restartRequired }: ConfigChange) {
+  return {
+    added: added.length,
+    removed: removed.length,
+    changed: changed.length,
+    ...(settings.length > 0 ? { settings: settings.join(" ") } : {}),
+    ...(restartRequired.length > 0 ? { restart_required: restartRequired.join(" ") } : {}),
+  };
+}

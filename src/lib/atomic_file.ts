@@ -78,16 +78,23 @@ export function writeNewFile(
 }
 
 /**
- * Puts `incoming` at `path`; what lay there lies at `outgoing` or `incoming` afterwards, whichever is
- * returned.
- *
- * An exchange where the system has it. Elsewhere a second name keeps the old file and a rename follows: then a
- * file that another process put there between the two is lost, within some microseconds.
+ * Puts `incoming` at `path`; what lay there lies at `outgoing` or `incoming` afterwards, whichever is returned.
  *
  * @throws the system's error; `path` is as it was
  */
 export function swapFile(path: string, incoming: string, outgoing: string): string {
   if (exchangeFiles(incoming, path)) return incoming;
+  displaceFile(path, incoming, outgoing);
+  return outgoing;
+}
+
+/**
+ * Puts `incoming` at `path` where files cannot be exchanged: `outgoing` becomes a second name of the old file,
+ * then a rename follows. A file that somebody put there between the two is lost, within some microseconds.
+ *
+ * @throws the system's error; `path` is as it was
+ */
+export function displaceFile(path: string, incoming: string, outgoing: string): void {
   try {
     linkSync(path, outgoing);
   } catch (error) {
@@ -100,7 +107,6 @@ export function swapFile(path: string, incoming: string, outgoing: string): stri
     removeFile(outgoing);
     throw error;
   }
-  return outgoing;
 }
 
 /**

@@ -90,8 +90,7 @@ export function differenceOf(
     // A new server may have the name that another one gave up.
     const was = from === name && sources.has(name) ? undefined : old.get(from);
     if (was !== undefined) old.delete(from);
-    // The whole at once: field by field, as below, takes three times as long for ten thousand.
-    if (was === server || (from === name && Bun.deepEquals(was, server, true))) continue;
+    if (was === server) continue;
     if (was === undefined) {
       added.push(server);
       continue;

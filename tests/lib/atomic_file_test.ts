@@ -14,6 +14,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import {
+  displaceFile,
   placeFile,
   removeFile,
   swapFile,
@@ -104,6 +105,22 @@ test("swapFile() puts the new file there and says where the old one lies", () =>
   expect(readFileSync(path, "utf8")).toBe("new");
   expect(readFileSync(displaced, "utf8")).toBe("old");
   expect(readdirSync(folder)).toHaveLength(2);
+});
+
+test("displaceFile() does the same with a second name, and takes that back when the rename fails", async () => {
+  const folder = makeDir();
+  const [path, incoming, outgoing] = [join(folder, "a"), join(folder, "in"), join(folder, "out")];
+  writeFileSync(path, "old");
+  const { ino } = statSync(path);
+  expect((await failureOf(() => displaceFile(path, incoming, outgoing)))["code"]).toBe("ENOENT");
+  expect(readdirSync(folder)).toEqual(["a"]);
+  writeFileSync(incoming, "new");
+  displaceFile(path, incoming, outgoing);
+  expect(readdirSync(folder).toSorted()).toEqual(["a", "out"]);
+  expect([readFileSync(path, "utf8"), readFileSync(outgoing, "utf8")]).toEqual(["new", "old"]);
+  expect(statSync(outgoing).ino).toBe(ino);
+  expect((await failureOf(() => displaceFile(join(folder, "b"), path, outgoing)))["code"]).toBe("ENOENT");
+  expect((await failureOf(() => displaceFile(path, path, outgoing)))["code"]).toBe("EEXIST");
 });
 
 test("placeFile() gives a name that is free, and refuses one that is taken", async () => {

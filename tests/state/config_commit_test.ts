@@ -30,6 +30,8 @@ import { failureOf, tempDir, waitFor } from "../fixtures/wait.ts";
 const OLD = '{ "mcpServers": [] } // old\n';
 const NEW = '{ "mcpServers": [] } // new\n';
 const EDITED = '{ "mcpServers": [] } // edited\n';
+/** For tests that move much, on a machine that is busy. */
+const SLOW_MS = 60_000;
 const IS_ROOT = process.getuid?.() === 0;
 
 const opened: AsyncDisposable[] = [];
@@ -399,10 +401,12 @@ test("ConfigCommit.commit() refuses when the backup cannot be written, and nothi
   expect(commit.commit(draft(NEW)).revision).toBe(2);
 });
 
-test("ConfigCommit: what an editor saves while commits run is adopted, in the file, or kept", async () => {
-  const bench = open();
-  const { commit, path, conflicts, read, root } = bench;
-  const script = `
+test(
+  "ConfigCommit: what an editor saves while commits run is adopted, in the file, or kept",
+  async () => {
+    const bench = open();
+    const { commit, path, conflicts, read, root } = bench;
+    const script = `
     const { writeFileSync, renameSync, openSync, ftruncateSync, writeSync, closeSync } = require("node:fs");
     const path = ${JSON.stringify(path)};
     for await (const line of console) {
@@ -413,44 +417,46 @@ test("ConfigCommit: what an editor saves while commits run is adopted, in the fi
       else renameSync(path + "~", path);
       process.stdout.write("saved\\n");
     }`;
-  const editor = Bun.spawn([process.execPath, "-e", script], { stdin: "pipe", stdout: "pipe" });
-  const reader = editor.stdout.getReader();
-  const seen = new Set<string>();
-  const take = (): void => {
-    const text = commit.readChanged();
-    if (text === undefined) return;
-    seen.add(text.trim());
-    commit.adopt(text, {});
-  };
-  let [commits, refused] = [0, 0];
-  for (let save = 0; save < 150; save += 1) {
-    const progress = { isSaved: false };
-    void editor.stdin.write(`${save}\n`);
-    void editor.stdin.flush();
-    void reader.read().then(() => (progress.isSaved = true));
-    while (!progress.isSaved) {
-      try {
-        commit.commit(draft(`{ "commit": ${(commits += 1)} }`, String(commits)));
-      } catch (error) {
-        expect((error as Error & { code: string }).code).toBe("CONFIG_CONFLICT");
-        refused += 1;
-        take();
+    const editor = Bun.spawn([process.execPath, "-e", script], { stdin: "pipe", stdout: "pipe" });
+    const reader = editor.stdout.getReader();
+    const seen = new Set<string>();
+    const take = (): void => {
+      const text = commit.readChanged();
+      if (text === undefined) return;
+      seen.add(text.trim());
+      commit.adopt(text, {});
+    };
+    let [commits, refused] = [0, 0];
+    for (let save = 0; save < 150; save += 1) {
+      const progress = { isSaved: false };
+      void editor.stdin.write(`${save}\n`);
+      void editor.stdin.flush();
+      void reader.read().then(() => (progress.isSaved = true));
+      while (!progress.isSaved) {
+        try {
+          commit.commit(draft(`{ "commit": ${(commits += 1)} }`, String(commits)));
+        } catch (error) {
+          expect((error as Error & { code: string }).code).toBe("CONFIG_CONFLICT");
+          refused += 1;
+          take();
+        }
+        await new Promise((resolve) => setImmediate(resolve));
       }
-      await new Promise((resolve) => setImmediate(resolve));
+      const wanted = JSON.stringify({ save });
+      take();
+      const isThere = (): boolean =>
+        seen.has(wanted) || conflicts.some(({ text }) => text.trim() === wanted) || read().trim() === wanted;
+      await waitFor(`save ${save} is somewhere`, isThere, 1_000);
     }
-    const wanted = JSON.stringify({ save });
-    take();
-    const isThere = (): boolean =>
-      seen.has(wanted) || conflicts.some(({ text }) => text.trim() === wanted) || read().trim() === wanted;
-    await waitFor(`save ${save} is somewhere`, isThere, 1_000);
-  }
-  void editor.stdin.end();
-  await editor.exited;
-  rmSync(`${path}~`, { force: true });
-  expect(refused).toBeGreaterThan(0);
-  expect(readdirSync(join(root, "conf"))).toEqual(["c.json"]);
-  expect(bench.lines.filter((line) => line.includes(" ERROR "))).toEqual([]);
-});
+    void editor.stdin.end();
+    await editor.exited;
+    rmSync(`${path}~`, { force: true });
+    expect(refused).toBeGreaterThan(0);
+    expect(readdirSync(join(root, "conf"))).toEqual(["c.json"]);
+    expect(bench.lines.filter((line) => line.includes(" ERROR "))).toEqual([]);
+  },
+  SLOW_MS,
+);
 
 /** Odd files: each has one answer. `lay` makes it, `check` looks after a commit. */
 const ODD: readonly {
@@ -528,7 +534,8 @@ const ODD: readonly {
 ];
 
 for (const { name, lay, text = OLD, check } of ODD) {
-  test(`ConfigCommit with an odd file: ${name}`, () => {
+  const isLarge = text.length > 1_000_000;
+  const look = (): void => {
     const { commit, read, path } = open(lay);
     expect(commit.text === text).toBe(true);
     expect(commit.readChanged()).toBeUndefined();
@@ -539,7 +546,8 @@ for (const { name, lay, text = OLD, check } of ODD) {
     commit.commit(draft(text));
     expect(readFileSync(path).equals(Buffer.from(text))).toBe(true);
     expect(findTempFiles(path)).toEqual([]);
-  });
+  };
+  test(`ConfigCommit with an odd file: ${name}`, look, isLarge ? SLOW_MS : undefined);
 }
 
 test.skipIf(!IS_ROOT)("ConfigCommit keeps the owner of the file when it may", () => {

@@ -295,6 +295,9 @@ test("Commits: numbers grow over restarts, one is pending at most, old rows go",
         expect(commits.findPending()).toMatchObject({ id: 4, effects: { removed: ["y"] } });
         commits.finish(4);
         expect(commits.findLast()?.id).toBe(4);
+        expect(commits.intend(entry, {})).toBe(5);
+        expect(commits.record(entry)).toBe(6);
+        expect(commits.findPending()).toBeUndefined();
         expect(commits.record(entry, 9)).toBe(9);
       },
       { isSynced: true },

@@ -19,7 +19,7 @@ import { differenceOf } from "../state/config_difference.ts";
 import type { Difference } from "../state/config_difference.ts";
 import { preparePlan } from "../state/config_plan.ts";
 import type { Plan, PlanOperation } from "../state/config_plan.ts";
-import { takeSettled, watchConfig } from "../state/config_watch.ts";
+import { readSettled, takeSettled, watchConfig } from "../state/config_watch.ts";
 import type { ConfigWatch } from "../state/config_watch.ts";
 import { definitionHash } from "../state/definition.ts";
 import type { LoadedConfig } from "../state/loaded_config.ts";
@@ -229,7 +229,7 @@ export class Configuration implements AsyncDisposable {
     const release = await this.#writer.acquire();
     try {
       for (let tries = 1; ; tries += 1) {
-        await this.#takeEdit().catch(unlessGone);
+        await this.#takeSettled().catch(unlessGone);
         try {
           return act();
         } catch (error) {
@@ -352,7 +352,8 @@ export class Configuration implements AsyncDisposable {
   async #takeEdit(): Promise<void> {
     const { commit, bus, log } = this.#options;
     this.#tried = undefined;
-    const text = commit.readChanged();
+    const { signal } = this.#closing;
+    const text = await readSettled(this.config.path, () => commit.readChanged(), { signal });
     if (text === undefined) {
       this.#tellMended();
       return;

@@ -182,7 +182,13 @@ export class ConfigCommit implements AsyncDisposable {
       history.keep(before ?? Buffer.from(this.#text), { revision: this.#revision, force: isRollback });
       return this.#intend(draft, hashOf(after));
     });
-    const replacement = new Replacement({ path, before, after, keep: (bytes) => this.#keepConflict(bytes) });
+    const replacement = new Replacement({
+      path,
+      before,
+      after,
+      keep: (bytes) => this.#keepConflict(bytes),
+      look: (file, found) => this.#looks.add(file, found),
+    });
     try {
       replacement.run();
     } catch (error) {

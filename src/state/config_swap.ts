@@ -53,6 +53,8 @@ export interface ReplacementOptions {
   readonly after: Uint8Array;
   /** Takes a person's text that has no place any more. */
   readonly keep: (bytes: Uint8Array) => void;
+  /** Takes an open file, and what is in it, that lay at the path for a moment and has no name any more. */
+  readonly look: (file: number, found: Uint8Array) => void;
 }
 
 /** One replacement: `run`, then `undo` or `finish`. */
@@ -155,21 +157,30 @@ export class Replacement {
     } catch (error) {
       return codeOf(error) === "ENOENT";
     }
-    if (isEqual(readOr(outgoing, after), after)) return removeFile(outgoing);
     try {
-      placeFile(path, outgoing);
+      if (!isEqual(readOr(outgoing, after), after)) {
+        placeFile(path, outgoing);
+        return true;
+      }
     } catch {
-      this.#discard(outgoing, [after]);
+      // Another text lies at the path: this one is kept.
     }
+    this.#discard(outgoing, [after]);
     return true;
   }
 
   #discard(path: string, known: readonly Uint8Array[]): void {
+    const { keep, look } = this.#options;
+    let file: number | undefined;
     try {
-      const found = readFileSync(path);
-      if (!known.some((text) => isEqual(text, found))) this.#options.keep(found);
+      file = openSync(path, "r");
+      const found = readAll(file);
+      if (!known.some((text) => isEqual(text, found))) keep(found);
+      // An editor may have opened it at the path and not written yet.
+      look(file, found);
     } catch {
       // It cannot be read: the next start looks again.
+      if (file !== undefined) tryClose(file);
       return;
     }
     removeFile(path);

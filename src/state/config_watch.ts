@@ -23,6 +23,10 @@ const MAX_SETTLE_MS = 1_000;
 const NET_MS = 5_000;
 /** For a half-written file to become whole. */
 const REREAD_MS = 250;
+/** A writer that has not written for so long has paused or is done. */
+const PAUSE_MS = 25;
+/** Then it is read while it is written: after a second. */
+const MAX_LOOKS = 40;
 /** More links are a circle (Linux, path_resolution(7)). */
 const MAX_LINKS = 40;
 /** Arming takes long enough for something to change; whoever changes things without end is left to the net. */
@@ -79,8 +83,41 @@ export async function takeSettled<T>(
       error instanceof ProxyError && (error.code === "CONFIG_INVALID" || error.code === "CONFIG_UNREADABLE");
     if (!isOfFile) throw error;
   }
+  await wait(REREAD_MS, { clock, signal });
+  return await take();
+}
+
+/**
+ * Reads what lies at the path; what was written this very moment is read again until its writer pauses, because half of a
+ * new text over the rest of an old one may be sound by chance.
+ *
+ * @throws what `read` throws; the signal's reason
+ */
+export async function readSettled<T>(
+  path: string,
+  read: () => T,
+  options: { readonly clock?: Clock; readonly signal?: AbortSignal } = {},
+): Promise<T> {
+  const { clock = SYSTEM_CLOCK, signal } = options;
+  for (let looks = 1; ; looks += 1) {
+    const found = read();
+    if (found === undefined || looks >= MAX_LOOKS || !isFresh(path)) return found;
+    await wait(PAUSE_MS, { clock, signal });
+  }
+}
+
+/** By the machine's clock, as the file system's; a time in the future says nothing. */
+function isFresh(path: string): boolean {
+  const { mtimeMs } = statSync(path, { throwIfNoEntry: false }) ?? { mtimeMs: 0 };
+  return Math.abs(Date.now() - mtimeMs) < PAUSE_MS;
+}
+
+async function wait(
+  ms: number,
+  { clock, signal }: { readonly clock: Clock; readonly signal: AbortSignal | undefined },
+): Promise<void> {
   const { promise, resolve: wake } = Promise.withResolvers<void>();
-  const cancel = clock.after(REREAD_MS, wake);
+  const cancel = clock.after(ms, wake);
   const abort = (): void => wake();
   signal?.addEventListener("abort", abort, { once: true });
   if (signal?.aborted === true) wake();
@@ -88,7 +125,6 @@ export async function takeSettled<T>(
   cancel();
   signal?.removeEventListener("abort", abort);
   signal?.throwIfAborted();
-  return await take();
 }
 
 interface Armed {

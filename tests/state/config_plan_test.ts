@@ -302,12 +302,10 @@ test("preparePlan() approves what a person approves, and all when the quarantine
   const server = { name: "b", command: "y" };
   const added = plan(file(""), [{ op: "add", server, approve: true }], { isByPerson: true });
   const hash = definitionHash(added.config.servers[1] ?? expect.unreachable());
-  expect(added.effects).toMatchObject({ defined: [["b", hash]], approved: [["b", hash]], quarantined: [] });
+  const freed = { defined: [["b", hash]], approved: [["b", hash]], quarantined: [["b", false]] };
+  expect(added.effects).toMatchObject(freed);
   const off = `{"quarantine_enabled": false, ${file("").slice(1)}`;
-  expect(plan(off, [{ op: "add", server }]).effects).toMatchObject({
-    approved: [["b", hash]],
-    quarantined: [],
-  });
+  expect(plan(off, [{ op: "add", server }]).effects).toMatchObject(freed);
   const patch = { op: "patch", name: "a", patch: { args: ["1"] }, approve: true } as const;
   const patched = plan(file(""), [patch], { isByPerson: true, known: { a: { mode: "auto_disabled" } } });
   expect(patched.effects).toMatchObject({ quarantined: [], cleared: ["a"] });

@@ -29,6 +29,7 @@ interface Bench {
   readonly folder: string;
   readonly path: string;
   readonly kept: string[];
+  readonly looks: LateLooks;
   readonly replacement: Replacement;
   /** As editors do: a new file renamed over the old one. */
   readonly save: (text: string) => void;
@@ -46,11 +47,14 @@ function makeBench(options: {
   const kept: string[] = [];
   const before = options.before === undefined ? undefined : Buffer.from(options.before);
   const keep = (bytes: Uint8Array): unknown => kept.push(Buffer.from(bytes).toString());
+  const looks = new LateLooks(keep);
+  const look = (file: number, found: Uint8Array): void => looks.add(file, found);
   return {
     folder: folder.path,
     path,
     kept,
-    replacement: new Replacement({ path, before, after: Buffer.from("ours"), keep }),
+    looks,
+    replacement: new Replacement({ path, before, after: Buffer.from("ours"), keep, look }),
     save: (text) => {
       writeFileSync(`${path}~`, text);
       renameSync(`${path}~`, path);
@@ -104,6 +108,22 @@ test("Replacement.undo() puts the old text back, with its mode and its inode", (
   expect(statSync(path).ino).toBe(ino);
   expect(readdirSync(folder)).toEqual(["c.json"]);
 });
+
+test.each([["old"], [undefined]])(
+  "Replacement.undo() looks late at ours, which an editor opened before it was taken away (%p before)",
+  (before) => {
+    const { replacement, path, read, folder, kept, looks } = makeBench({ onDisk: before, before });
+    replacement.run();
+    const editor = openSync(path, "r+");
+    expect(replacement.undo()).toBe(true);
+    expect(readdirSync(folder)).toEqual(before === undefined ? [] : ["c.json"]);
+    writeSync(editor, "theirs");
+    closeSync(editor);
+    looks.close();
+    expect(kept).toEqual(["theirs"]);
+    if (before !== undefined) expect(read()).toBe("old");
+  },
+);
 
 test("Replacement.undo() leaves what a person saved over ours where it is", () => {
   const { replacement, read, folder, kept, save } = makeBench({ onDisk: "old", before: "old" });

@@ -126,6 +126,7 @@ test("parseConfig() gives every setting its default", () => {
       compress: true,
       jsonFormat: false,
     },
+    activity: { retentionMs: 30 * 86_400_000, maxRows: 1_000_000 },
     groups: [],
   });
 });

@@ -24,7 +24,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { ProxyError } from "../../src/core/errors.ts";
-import { takeSettled, watchConfig } from "../../src/state/config_watch.ts";
+import { readSettled, takeSettled, watchConfig } from "../../src/state/config_watch.ts";
 import { failureOf, tempDir, waitFor } from "../fixtures/wait.ts";
 import { VirtualClock } from "../upstream/virtual_clock.ts";
 import type { ConfigWatchOptions, WatchFolder } from "../../src/state/config_watch.ts";
@@ -461,4 +461,56 @@ test("takeSettled() passes on what fails twice, what has nothing to do with the 
   expect([times, clock.pending]).toEqual([2, 0]);
   const late = failureOf(() => takeSettled(failing("CONFIG_UNREADABLE"), { clock, signal: stop.signal }));
   expect((await late).message).toBe("stopped");
+});
+
+test("readSettled() reads a file again until its writer pauses, and one that has lain there at once", async () => {
+  using folder = tempDir();
+  const path = join(folder.path, "c.json");
+  const clock = new VirtualClock();
+  const agesMs = [0, 0, 60_000];
+  const texts = ["half", "half and more", "whole"];
+  const read = (): string => readFileSync(path, "utf8");
+  const reading = readSettled(
+    path,
+    () => {
+      writeFileSync(path, texts.shift() ?? "never");
+      const at = new Date(Date.now() - (agesMs.shift() ?? 0));
+      utimesSync(path, at, at);
+      return read();
+    },
+    { clock },
+  );
+  while (agesMs.length > 0) {
+    await Promise.resolve();
+    clock.step();
+  }
+  expect([await reading, clock.now(), clock.pending]).toEqual(["whole", 50, 0]);
+  expect(await readSettled(path, read, { clock })).toBe("whole");
+  // A clock that is wrong keeps nobody waiting, and neither does a file that is gone.
+  const wrong = new Date(Date.now() + 60_000);
+  utimesSync(path, wrong, wrong);
+  expect(await readSettled(path, read, { clock })).toBe("whole");
+  expect(await readSettled(`${path}.gone`, () => "read before", { clock })).toBe("read before");
+});
+
+test("readSettled() reads what is written without an end after a second", async () => {
+  using folder = tempDir();
+  const path = join(folder.path, "c.json");
+  const clock = new VirtualClock();
+  let reads = 0;
+  const reading = readSettled(
+    path,
+    () => {
+      reads += 1;
+      writeFileSync(path, String(reads));
+      return reads;
+    },
+    { clock },
+  );
+  for (let step = 0; step < 100; step += 1) {
+    await Promise.resolve();
+    clock.step();
+  }
+  expect(await reading).toBe(40);
+  expect(clock.now()).toBe(39 * 25);
 });

@@ -24,9 +24,30 @@ export const REQUIREMENTS = {
       "API answers are {success, data} or {success:false, error, code, request_id}, and empty lists are []",
     source: "SPEC §7",
   },
+  "APPROVAL-GATE": {
+    promise:
+      "What a server starts is started only once a person approved it, whatever else is asked, and then once",
+    source: "PROMISES T15",
+  },
+  "BATCH-NAMES-FAILED": {
+    promise: "A batch does what it can, answers 200, and names each server it refused with the code of why",
+    source: "SPEC §4",
+  },
+  "BATCH-ONE-CHANGE": {
+    promise: "A batch is one revision and one write, one event for each changed server and one of the group",
+    source: "SPEC §4",
+  },
+  "BATCH-ONE-WRITE": {
+    promise: "A batch is one intent, one file write, one fsync each of file and folder, and one exchange",
+    source: "SPEC §2",
+  },
   "BINARY-SMOKE": {
     promise: "The compiled binary passes the smoke test of the source from an empty folder",
     source: "SPEC §10",
+  },
+  "CACHE-READ-WHOLE": {
+    promise: "Every result cut at tool_response_limit has a key under which read_cache gives back all of it",
+    source: "SPEC §6",
   },
   "CALL-ARGS-CHECKED": {
     promise:
@@ -59,10 +80,6 @@ export const REQUIREMENTS = {
     promise: "A call of an unknown tool or server is a clear error that offers the nearest known ids",
     source: "SPEC §6",
   },
-  "CACHE-READ-WHOLE": {
-    promise: "Every result cut at tool_response_limit has a key under which read_cache gives back all of it",
-    source: "SPEC §6",
-  },
   "CHILD-ENV-ALLOW-LIST": {
     promise: "A child process gets the allow-listed variables and the configured ones, and no others",
     source: "SPEC §3",
@@ -75,9 +92,27 @@ export const REQUIREMENTS = {
     promise: "With --json a command writes one JSON document to stdout and diagnostics to stderr only",
     source: "SPEC §10",
   },
+  "COMMIT-BACKUPS": {
+    promise: "The last ten good texts are kept, at most one a minute, and read back as they were",
+    source: "SPEC §2",
+  },
+  "COMMIT-KILL": {
+    promise:
+      "A commit that is killed at any system call leaves old or new wholly, what was answered, and one truth in file and database",
+    source: "PROMISES Crash matrix",
+  },
+  "COMMIT-POWER": {
+    promise:
+      "Every disk that a power cut may leave starts with the old or the new configuration; without any one fsync it would not",
+    source: "PROMISES Crash matrix",
+  },
   "CONFIG-BAD-SERVER-ALONE": {
     promise: "A server with a faulty entry is listed with its fault and never started, and the others go on",
     source: "SPEC §1",
+  },
+  "CONFIG-CONFLICT": {
+    promise: "A change made for another revision is refused with both revisions and changes nothing",
+    source: "SPEC §2",
   },
   "CONFIG-DEFAULT-MADE": {
     promise: "Without any configuration file a default one is made with mode 0600",
@@ -110,9 +145,23 @@ export const REQUIREMENTS = {
       "The old boolean fields are read as startup modes in the documented order, and startup_mode wins",
     source: "SPEC §1",
   },
+  "CONFIG-P1-PROPERTY": {
+    promise:
+      "After any sequence of plans, edits by hand and kills the configuration is wholly old or new, and no comment is lost",
+    source: "PROMISES P1",
+  },
+  "CONFIG-PLAN-DRY": {
+    promise: "A plan tells what would change and what would restart, and changes nothing",
+    source: "SPEC §4",
+  },
   "CONFIG-PRECEDENCE": {
     promise: "A flag wins over a MCPPROXY_* variable, that over the file, and the file over the default",
     source: "SPEC §1",
+  },
+  "CONFIG-ROLLBACK": {
+    promise:
+      "A rollback puts a kept text in force, frees nothing from quarantine and starts nothing unapproved",
+    source: "SPEC §2",
   },
   "CONFIG-SCHEMA": {
     promise: "mcpproxy config schema prints a JSON Schema that accepts what the loader accepts",
@@ -122,9 +171,60 @@ export const REQUIREMENTS = {
     promise: "Names with spaces, dots, umlauts and __proto__ round-trip or are refused at one place",
     source: "PROMISES Closed by construction",
   },
+  "CONFIG-VERIFY": {
+    promise:
+      "A plan to be verified is committed only when each new definition connects, and else leaves nothing behind",
+    source: "SPEC §2",
+  },
+  "EDIT-BYTES": {
+    promise: "An edit changes no byte of the configuration outside the edited values and loses no comment",
+    source: "PROMISES P1",
+  },
+  "EDITOR-NO-LOST-SAVE": {
+    promise:
+      "What an editor saves while the proxy writes is in the file or kept and reported, and no half file is ever in force",
+    source: "PROMISES Crash matrix",
+  },
+  "EVENT-FILTER": {
+    promise: "A stream carries what its filters want",
+    source: "SPEC §5",
+  },
+  "EVENT-GAP": {
+    promise: "Who returns too late is told of the gap",
+    source: "SPEC §5",
+  },
+  "EVENT-IDS-GO-ON": {
+    promise: "Ids of events go on after a restart and after a kill",
+    source: "SPEC §5",
+  },
+  "EVENT-ONCE-IN-ORDER": {
+    promise: "Every healthy reader gets each event once and in order",
+    source: "SPEC §5",
+  },
+  "EVENT-REPLAY": {
+    promise: "Who returns with its last id misses nothing inside of the ring",
+    source: "SPEC §5",
+  },
+  "EVENT-SCHEMA": {
+    promise: "The served schema accepts every kind of event and nothing else",
+    source: "SPEC §5",
+  },
+  "EVENT-SLOW-CLOSED": {
+    promise: "A reader that does not read is closed, and costs no other anything",
+    source: "PROMISES Clients and events",
+  },
+  "GROUP-HIERARCHY": {
+    promise:
+      "A group holds its servers and those of the groups below, and circles and missing parents are refused",
+    source: "SPEC §4",
+  },
   "GUARD-NO-ORPHANS": {
     promise: "After kill -9 of the proxy no process of any child is left within 5 s, also without a restart",
     source: "PROMISES P4",
+  },
+  "HISTORY-DIFF": {
+    promise: "The difference of two texts is exact and shows no secret",
+    source: "SPEC §2",
   },
   "HTTP-BIND": {
     promise: "The proxy listens on loopback by default and refuses another interface without authentication",
@@ -177,6 +277,35 @@ export const REQUIREMENTS = {
       "159 HTTP upstreams are ready and searchable within the bound of NUMBERS beside a bare loop in the same run",
     source: "NUMBERS Production scale",
   },
+  "PERSIST-AUTO-DISABLE": {
+    promise: "Auto-disables write the configuration once together when it says so, and else never",
+    source: "SPEC §1",
+  },
+  "QUARANTINE-HIDDEN": {
+    promise: "Names and texts of a quarantined server's tools come out on no path and in no error",
+    source: "PROMISES T09",
+  },
+  "RECONCILE-ONLY-CHANGED": {
+    promise: "A changed configuration touches exactly the servers it names",
+    source: "SPEC §2",
+  },
+  "RELOAD-INVALID-KEEPS": {
+    promise: "An edit that cannot be used leaves the last good configuration in force and is told once",
+    source: "SPEC §2",
+  },
+  "RELOAD-ONLY-CHANGED": {
+    promise:
+      "An edit of the file restarts exactly the servers it changes, and no call to another one notices",
+    source: "SPEC §2",
+  },
+  "RELOAD-WATCH": {
+    promise: "A change of the file, of a link on its way or of a folder is seen, and a neighbour's is not",
+    source: "SPEC §2",
+  },
+  "RENAME-KEEPS": {
+    promise: "A rename keeps connection, calls and history, and all that is told afterwards has the new name",
+    source: "SPEC §3",
+  },
   "SCHEDULE-NO-BARRIER": {
     promise:
       "A hanging server costs the others at most start_patience ÷ places, and nothing waits for the slowest",
@@ -211,6 +340,11 @@ export const REQUIREMENTS = {
   "SECRETS-MASKED": {
     promise: "Configured secrets appear in no log line, error, API answer or tool result of the proxy",
     source: "PROMISES T17",
+  },
+  "SETTINGS-LIVE": {
+    promise:
+      "Changed settings hold for the next request, those read at the start are named as such, and overrides stay",
+    source: "SPEC §2",
   },
   "SIMULATION-INVARIANTS": {
     promise:
@@ -323,6 +457,10 @@ export const REQUIREMENTS = {
   "TRANSITION-CELLS": {
     promise: "Every cell of startup mode × connection state × event has its one answer",
     source: "SPEC §3",
+  },
+  "TRIAL-LEAVES-NOTHING": {
+    promise: "A trial connection leaves no process, no memory and no event",
+    source: "SPEC §2",
   },
   "UPSTREAM-ERA-REMEMBERED": {
     promise: "The era of an upstream is negotiated once and remembered over a restart",

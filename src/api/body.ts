@@ -10,6 +10,9 @@ import type { z } from "zod";
 import { ProxyError } from "../core/errors.ts";
 import type { ApiEnv } from "./envelope.ts";
 
+/** A name that nothing can have is not repeated in an answer. */
+export const MAX_NAME_CHARS = 1_000;
+
 /**
  * Reads a JSON body; an empty one counts as `{}`.
  *

@@ -12,8 +12,7 @@ import type { JsonObject } from "../core/model.ts";
 import type { Change, Configuration } from "../gateway/configuration.ts";
 import type { ConfigHistory } from "../state/config_history.ts";
 import { describePlan } from "../state/config_plan.ts";
-import type { PlanOperation } from "../state/config_plan.ts";
-import { readBody } from "./body.ts";
+import { MAX_NAME_CHARS, readBody } from "./body.ts";
 import { answer } from "./envelope.ts";
 import type { ApiEnv } from "./envelope.ts";
 
@@ -27,32 +26,33 @@ const object = z.custom<JsonObject>(
   (value) => typeof value === "object" && value !== null && !Array.isArray(value),
   { error: "expected an object" },
 );
-const name = z.string().min(1);
-const group = z.union([z.string().min(1), z.number().int()]);
+const name = z.string().min(1).max(MAX_NAME_CHARS);
+const group = z.union([name, z.number().int()]);
 const approve = z.boolean().optional();
 const operation = z.discriminatedUnion("op", [
-  z.object({ op: z.literal("add"), server: object, approve }),
-  z.object({ op: z.literal("patch"), name, patch: object, approve }),
-  z.object({ op: z.literal("remove"), name }),
-  z.object({ op: z.literal("rename"), name, to: name }),
-  z.object({
+  z.strictObject({ op: z.literal("add"), server: object, approve }),
+  z.strictObject({ op: z.literal("patch"), name, patch: object, approve }),
+  z.strictObject({ op: z.literal("remove"), name }),
+  z.strictObject({ op: z.literal("rename"), name, to: name }),
+  z.strictObject({
     op: z.enum(["enable", "make_lazy", "disable", "quarantine", "approve", "reject"]),
     name,
   }),
-  z.object({ op: z.enum(["assign", "unassign"]), name, group }),
-  z.object({ op: z.literal("add_group"), group: object }),
-  z.object({ op: z.literal("patch_group"), group, patch: object }),
-  z.object({ op: z.literal("remove_group"), group }),
-  z.object({ op: z.literal("settings"), patch: object }),
+  z.strictObject({ op: z.enum(["assign", "unassign"]), name, group }),
+  z.strictObject({ op: z.literal("add_group"), group: object }),
+  z.strictObject({ op: z.literal("patch_group"), group, patch: object }),
+  z.strictObject({ op: z.literal("remove_group"), group }),
+  z.strictObject({ op: z.literal("settings"), patch: object }),
 ]);
-const changeBody = z.object({
+// A misspelt 'dry_run' would do what was only to be looked at: unknown keys are refused.
+const changeBody = z.strictObject({
   operations: z.array(operation).min(1),
   revision: z.number().int().optional(),
   dry_run: z.boolean().optional(),
   verify: z.boolean().optional(),
   lenient: z.boolean().optional(),
 });
-const rollbackBody = z.object({ id: z.string().min(1), approve: z.boolean().optional() });
+const rollbackBody = z.strictObject({ id: z.string().min(1), approve: z.boolean().optional() });
 
 /** Makes the routes below `/config`. */
 export function configRoutes(deps: ConfigDeps): Hono<ApiEnv> {
@@ -60,7 +60,7 @@ export function configRoutes(deps: ConfigDeps): Hono<ApiEnv> {
   const routes = new Hono<ApiEnv>();
   const change = async (body: z.output<typeof changeBody>, isDryRun: boolean): Promise<Change> =>
     configuration.change({
-      operations: body.operations as readonly PlanOperation[],
+      operations: body.operations,
       revision: body.revision,
       isDryRun,
       verify: body.verify,

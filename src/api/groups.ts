@@ -14,7 +14,7 @@ import type { BatchAction } from "../catalog/batch.ts";
 import type { Group } from "../catalog/groups.ts";
 import type { Batches } from "../gateway/batches.ts";
 import type { Configuration } from "../gateway/configuration.ts";
-import { readBody } from "./body.ts";
+import { MAX_NAME_CHARS, readBody } from "./body.ts";
 import { changeView } from "./config.ts";
 import { answer } from "./envelope.ts";
 import type { ApiEnv } from "./envelope.ts";
@@ -25,10 +25,11 @@ export interface GroupsDeps {
   readonly batches: Batches;
 }
 
-const groupRef = z.union([z.string().min(1), z.number().int()]);
-const groupBody = z.object({
+const name = z.string().max(MAX_NAME_CHARS);
+const groupRef = z.union([name.min(1), z.number().int()]);
+const groupBody = z.strictObject({
   id: z.number().int().min(0).optional(),
-  name: z.string().min(1),
+  name: name.min(1),
   description: z.string().optional(),
   color: z.string().optional(),
   icon_emoji: z.string().optional(),
@@ -36,8 +37,8 @@ const groupBody = z.object({
   parent: groupRef.optional(),
 });
 const groupPatch = groupBody.omit({ id: true }).partial().extend({ parent: groupRef.nullable().optional() });
-const serversBody = z.object({ servers: z.array(z.string()), dry_run: z.boolean().optional() });
-const dryRunBody = z.object({ dry_run: z.boolean().optional() });
+const serversBody = z.strictObject({ servers: z.array(name), dry_run: z.boolean().optional() });
+const dryRunBody = z.strictObject({ dry_run: z.boolean().optional() });
 const CATEGORIES = [
   "connected",
   "disconnected",
@@ -47,12 +48,12 @@ const CATEGORIES = [
   "quarantined",
 ] as const satisfies readonly Category[];
 const ACTIONS = ["enable", "disable", "restart", "quarantine", "assign", "unassign"] as const;
-const batchBody = z.object({
+const batchBody = z.strictObject({
   action: z.enum(ACTIONS),
   group: groupRef.optional(),
-  names: z.array(z.string()).optional(),
+  names: z.array(name).optional(),
   filter: z
-    .object({
+    .strictObject({
       category: z.enum(CATEGORIES).optional(),
       tag: z.string().optional(),
       not_connected_for_days: z.number().min(0).optional(),
@@ -62,7 +63,7 @@ const batchBody = z.object({
   to: groupRef.optional(),
   dry_run: z.boolean().optional(),
 });
-const toggleBody = z.object({ group_name: z.string().min(1), enabled: z.boolean() });
+const toggleBody = z.object({ group_name: name.min(1), enabled: z.boolean() });
 
 /** Makes the routes below `/groups`. */
 export function groupRoutes({ configuration, batches }: GroupsDeps): Hono<ApiEnv> {

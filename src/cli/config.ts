@@ -125,7 +125,7 @@ async function runConfigDiff(args: readonly string[], io: CommandIo): Promise<nu
     throw new ProxyError("USAGE", "Name the text to compare with", { hint: `Usage: ${DIFF_USAGE}` });
   }
   const query = new URLSearchParams({ from, ...(to === undefined ? {} : { to }) });
-  const { data } = await (await findDaemon(flags, io)).get(`/config/diff?${query}`);
+  const { data } = await (await findDaemon(flags, io)).get(`/config/diff?${query.toString()}`);
   const { diff } = data as { readonly diff: string };
   io.stdout(flags.isJson ? `${JSON.stringify(data, null, 2)}\n` : diff);
   return 0;

@@ -84,8 +84,9 @@ export class Batches {
   ): Promise<Change> {
     const { configuration } = this.#deps;
     const before = action === "create" ? undefined : configuration.groups.get(group);
-    return configuration.change({ operations, isByPerson: true }, ({ updated }) => {
-      const subject = before ?? configuration.groups.get(group);
+    return configuration.change({ operations, isByPerson: true }, ({ updated, difference }) => {
+      // Not by its name, which may be another one's id.
+      const subject = before ?? configuration.groups.find(difference.groups.added[0] ?? group);
       this.#tell(action, subject, { updated: updated.length, unchanged: 0, failed: 0 });
     });
   }

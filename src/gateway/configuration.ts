@@ -227,16 +227,18 @@ export class Configuration implements AsyncDisposable {
   /** Acts on the file as it stands, alone; once more when somebody saved it meanwhile. */
   async #onLatest<Done>(mayRetry: boolean, act: () => Done): Promise<Done> {
     const release = await this.#writer.acquire();
-    try {
-      for (let tries = 1; ; tries += 1) {
-        await this.#takeSettled().catch(unlessGone);
-        try {
-          return act();
-        } catch (error) {
-          const isOvertaken = error instanceof ProxyError && error.code === "CONFIG_CONFLICT";
-          if (!isOvertaken || !mayRetry || tries >= MAX_TRIES) throw error;
-        }
+    const once = async (triesLeft: number): Promise<Done> => {
+      await this.#takeSettled().catch(unlessGone);
+      try {
+        return act();
+      } catch (error) {
+        const isOvertaken = error instanceof ProxyError && error.code === "CONFIG_CONFLICT";
+        if (!isOvertaken || !mayRetry || triesLeft <= 1) throw error;
+        return once(triesLeft - 1);
       }
+    };
+    try {
+      return await once(MAX_TRIES);
     } finally {
       release();
     }

@@ -170,8 +170,9 @@ export class ConfigCommit implements AsyncDisposable {
     const before = this.#attempt(() => this.#readBefore(path));
     const text = draft.text.toWellFormed();
     const after = Buffer.from(text);
+    const hash = hashOf(after);
     this.#attempt(() => this.#settle());
-    if (before !== undefined && hashOf(before) === hashOf(after)) {
+    if (before !== undefined && hash === this.#hash) {
       return this.#attempt(() => this.#commitRows(draft.effects));
     }
     if (after.length > FILE_SIZE_MAX_BYTES)
@@ -180,7 +181,7 @@ export class ConfigCommit implements AsyncDisposable {
     const id = this.#attempt(() => {
       const { history } = this;
       history.keep(before ?? Buffer.from(this.#text), { revision: this.#revision, force: isRollback });
-      return this.#intend(draft, hashOf(after));
+      return this.#intend(draft, hash);
     });
     const replacement = new Replacement({
       path,
@@ -197,7 +198,7 @@ export class ConfigCommit implements AsyncDisposable {
     }
     const warning = this.#finish({ id, effects: draft.effects, folder: dirname(path) }, replacement);
     this.#text = text;
-    this.#hash = hashOf(after);
+    this.#hash = hash;
     this.#revision = id;
     const file = replacement.finish();
     if (file !== undefined && before !== undefined) this.#looks.add(file, before);

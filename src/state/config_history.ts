@@ -98,10 +98,15 @@ export class ConfigHistory {
    */
   keep(bytes: Uint8Array, options: { readonly revision: number; readonly force: boolean }): void {
     const now = Date.now();
+    // A backup of the future is a clock that was set back.
+    const isEnough = (): boolean => {
+      const at = this.#lastAt ?? 0;
+      return !options.force && now - at < BACKUP_EVERY_MS && now >= at;
+    };
+    if (isEnough()) return;
     const [newest] = this.#backups();
     this.#lastAt ??= newest === undefined ? 0 : Date.parse(partsOf(newest).time);
-    // A backup of the future is a clock that was set back.
-    if (!options.force && now - this.#lastAt < BACKUP_EVERY_MS && now >= this.#lastAt) return;
+    if (isEnough()) return;
     if (newest === undefined || !readFileSync(join(this.#folder, newest)).equals(bytes)) {
       this.#write(`config-${stamp(now)}-r${options.revision}.json`, bytes);
       for (const name of this.#backups().slice(BACKUPS_MAX)) removeFile(join(this.#folder, name));

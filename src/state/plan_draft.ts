@@ -234,12 +234,12 @@ export class PlanDraft {
     const { path } = base.config;
     checkSize(text, path);
     const expected = this.#expected();
-    const said = checkedValue(text, expected);
+    const said = checkedValue(text, { expected, isPlain: base.isPlain });
     const isWhole = this.#needsWhole();
     const config = isWhole ? parseConfig(text, base.options) : this.#configOf(said["mcpServers"]);
     const isStale = !isWhole && (base.isStale || config.faults.length > 0 || config.findings.length > 0);
     return {
-      loaded: new LoadedConfig(text, { config, options: base.options, isStale }),
+      loaded: new LoadedConfig(text, { config, options: base.options, isStale, ...plainAs(base) }),
       keys: this.#keysOf(edits),
       renames,
     };
@@ -392,11 +392,14 @@ function checkSize(text: string, path: string): void {
 }
 
 /** The net under the splice: what is about to be written says what was meant. Returns it, in the order of the text. */
-function checkedValue(text: string, expected: RawEntry): RawEntry {
+function checkedValue(
+  text: string,
+  { expected, isPlain }: { readonly expected: RawEntry; readonly isPlain: boolean },
+): RawEntry {
   const source = text.codePointAt(0) === 0xfeff ? text.slice(1) : text;
-  const isMeant = (value: unknown): value is RawEntry => Bun.deepEquals(value, expected, true);
+  const isMeant = (value: unknown): value is RawEntry => isSameJson(value, expected);
   try {
-    const value = Bun.JSONC.parse(source);
+    const value: unknown = isPlain ? JSON.parse(source) : Bun.JSONC.parse(source);
     if (isMeant(value)) return value;
   } catch {
     // It is looked at once more by the slower reader, which takes the first of two equal keys.
@@ -408,4 +411,26 @@ function checkedValue(text: string, expected: RawEntry): RawEntry {
     "Cannot change the configuration: the edited text would not say what was asked",
     { hint: "Edit the file by hand; it is read at once" },
   );
+}
+
+/** What was plain stays so: an edit writes no comments. */
+function plainAs({ isPlain }: LoadedConfig): { readonly isPlain?: true } {
+  return isPlain ? { isPlain } : {};
+}
+
+/** Compares values as they come out of a text; `Bun.deepEquals` takes twice the time, and errs on `__proto__` (1.4.5). */
+function isSameJson(a: unknown, b: unknown): boolean {
+  if (a === b) return true;
+  if (isList(a)) {
+    if (!isList(b) || a.length !== b.length) return false;
+    for (let index = 0; index < a.length; index += 1) if (!isSameJson(a[index], b[index])) return false;
+    return true;
+  }
+  if (!isRecord(a) || !isRecord(b)) return false;
+  let count = 0;
+  for (const key in a) {
+    if (!Object.hasOwn(b, key) || !isSameJson(a[key], b[key])) return false;
+    count += 1;
+  }
+  return count === Object.keys(b).length;
 }

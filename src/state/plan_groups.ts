@@ -20,6 +20,9 @@ import type { JsoncEdit } from "../lib/jsonc_text.ts";
 import type { FaultSite } from "./config_fault.ts";
 import type { LoadedConfig } from "./loaded_config.ts";
 
+/** As for servers; what stands in the file already may be longer. */
+const NAME_MAX_CHARS = 128;
+
 /** A value of the file with keys. */
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -181,6 +184,10 @@ export class DraftGroups {
   }
 
   #checkFree(name: unknown, id: number | undefined): void {
+    if (typeof name === "string" && (name.length > NAME_MAX_CHARS || /\p{Cc}/u.test(name))) {
+      const hint = `Write a name of up to ${NAME_MAX_CHARS} characters, without control characters`;
+      throw new ProxyError("ARGUMENTS_INVALID", "Cannot name a group so", { hint });
+    }
     const taken = this.#definitions.find((group) => group.name === name || group.id === id);
     if (taken === undefined) return;
     const what = taken.name === name ? `is named '${taken.name}'` : `has the id ${taken.id}`;

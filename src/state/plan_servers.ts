@@ -75,7 +75,8 @@ export class ServerPlanner {
       ...read,
       mode: read.server.startupMode,
       ...(isFree && { approvedHash: definitionHash(read.server) }),
-      learns: { isDefined: true, ...(isFree && { isApproved: true }) },
+      // Something may be known of an earlier one that left the file while no proxy ran.
+      learns: { isDefined: true, isCleared: true, ...(isFree && { isApproved: true, isQuarantined: false }) },
     };
     draft.put(isFree ? entry : this.#held(entry, entry.mode));
     return name;
@@ -239,14 +240,11 @@ export class ServerPlanner {
     return { ...entry, approvedHash, learns: { ...entry.learns, isApproved: true } };
   }
 
-  /** Approved, and back in the mode before its quarantine. */
+  /** Approved, and back in the mode before its quarantine; an auto-disable before that is over. */
   #released(entry: Entry): Entry {
     const approved = this.#approved(entry);
     if (entry.mode !== "quarantined") return approved;
-    const { startupMode } = entry.server;
-    const below = modeBelowQuarantine(fields(entry.value));
-    const to = startupMode === "quarantined" ? (below ?? formerOf(entry)) : startupMode;
-    const next = this.#inMode(approved, to);
+    const next = this.#inMode(approved, formerOf(entry));
     return { ...next, learns: { ...next.learns, isQuarantined: false } };
   }
 

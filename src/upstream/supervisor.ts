@@ -146,10 +146,11 @@ export class Supervisor<L extends Link> {
     for (const server of change.updated) this.#update(server, { reason, isRestarted: false });
     const added = change.added.flatMap((server) => this.#add(server) ?? []);
     this.#arrange(change.servers);
-    for (const { name } of change.modes) this.#keepers.get(name)?.reassess(reason, true);
+    const moved = change.modes.map(({ name }) => name);
+    for (const name of moved) this.#keepers.get(name)?.reassess(reason, true);
     const reviewed = [...change.restarted.map(({ name }) => name), ...(change.reviewed ?? [])];
     for (const name of reviewed) this.#keepers.get(name)?.reassess(reason);
-    if (this.#hasStarted) this.#begin(added, change.restarted);
+    if (this.#hasStarted) this.#begin(added, [...moved, ...reviewed]);
   }
 
   /** Takes other settings; they hold from now on, for what is connected as well. */
@@ -278,13 +279,13 @@ export class Supervisor<L extends Link> {
     for (const [name, keeper] of before) if (!this.#keepers.has(name)) this.#keepers.set(name, keeper);
   }
 
-  /** Starts what is new as its mode says. */
-  #begin(added: readonly Keeper<L>[], restarted: readonly Server[]): void {
+  /** Starts what is new as its mode says, and visits what came to be lazy. */
+  #begin(added: readonly Keeper<L>[], changed: readonly string[]): void {
     for (const keeper of added) {
       if (keeper.isWanted && this.#state === "starting") this.#unsettled.add(keeper);
       keeper.start();
     }
-    const anew = restarted.flatMap(({ name }) => this.#keepers.get(name) ?? []);
+    const anew = changed.flatMap((name) => this.#keepers.get(name) ?? []);
     this.#visits.add([...added, ...anew]);
   }
 

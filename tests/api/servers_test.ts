@@ -1,5 +1,6 @@
 /**
- * Servers as lists show them: every category, the fields of the Go proxy, pages, and no secret.
+ * Servers as lists show them, and the routes that change one: every category, the fields of the Go proxy, pages, verbs,
+ * and no secret.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { redactUrl } from "../../src/lib/redact.ts";
@@ -309,4 +310,128 @@ test("GET /servers reads memory alone: it answers while an upstream hangs", asyn
     data: { servers: [{ connecting: true, health: { level: "degraded" } }] },
   });
   release();
+});
+
+/** A file with one server that is off, one that is on, one that is held, and one that is dead. */
+function fileOf(url: string): string {
+  const off = { startup_mode: "disabled" };
+  return JSON.stringify({
+    auto_disable_threshold: 1,
+    mcpServers: [
+      { name: "on", url, created: "2026-01-01T00:00:00Z", updated: "2026-01-01T00:00:00Z" },
+      { name: "off", url, ...off, description: "An old one" },
+      { name: "held", url, startup_mode: "quarantined" },
+      { name: "dead", url: "http://127.0.0.1:9/mcp" },
+    ],
+  });
+}
+
+/** Requests in order, each with its status and what the answer has. */
+type Step = readonly [ask: string, body: unknown, status: number, like: Record<string, unknown>];
+
+const STEPS: readonly Step[] = [
+  ["POST /servers/on/disable", undefined, 200, { data: { success: true, server: "on", action: "disable" } }],
+  ["POST /servers/on/disable", undefined, 200, { data: { unchanged: ["on"], changes: [] } }],
+  ["POST /servers/on/restart", undefined, 409, { code: "SERVER_OFF" }],
+  ["POST /servers/on/connect", undefined, 409, { code: "SERVER_OFF" }],
+  ["POST /servers/on/enable", undefined, 200, { data: { success: true, updated: ["on"] } }],
+  ["POST /servers/on/make_lazy", {}, 200, { data: { changes: [{ mode: { after: "lazy_loading" } }] } }],
+  ["POST /servers/on/restart", undefined, 200, { data: { success: true, action: "restart" } }],
+  ["POST /servers/on/disconnect", undefined, 200, { data: { success: true } }],
+  ["POST /servers/dead/enable", undefined, 200, { data: { updated: ["dead"] } }],
+  ["POST /servers/off/reject", undefined, 200, { data: { unchanged: ["off"] } }],
+  ["POST /servers/dead/reject", undefined, 409, { code: "MODE_REFUSED" }],
+  ...["enable", "disable", "make_lazy"].map((verb): Step => [
+    `POST /servers/held/${verb}`,
+    undefined,
+    409,
+    { code: "QUARANTINED" },
+  ]),
+  ["POST /servers/held/restart", undefined, 409, { code: "SERVER_OFF" }],
+  ["POST /servers/held/unquarantine", undefined, 200, { data: { updated: ["held"] } }],
+  ["POST /servers/held/quarantine", undefined, 200, { data: { updated: ["held"] } }],
+  ["POST /servers/held/reject", undefined, 200, { data: { changes: [{ mode: { after: "disabled" } }] } }],
+  ["POST /servers/nobody/enable", undefined, 404, { code: "SERVER_UNKNOWN" }],
+  ["POST /servers/nobody/restart", undefined, 404, { code: "SERVER_UNKNOWN" }],
+  ["POST /servers/on/explode", undefined, 404, { code: "ROUTE_UNKNOWN" }],
+  ["PATCH /servers/off", { description: null }, 200, { data: { changes: [{ keys: ["description"] }] } }],
+  ["PATCH /servers/off", { description: null }, 200, { data: { unchanged: ["off"] } }],
+  ["PATCH /servers/off", { name: "on" }, 409, { code: "SERVER_EXISTS" }],
+  ["PATCH /servers/off", { name: "a:b" }, 400, { code: "ARGUMENTS_INVALID" }],
+  ["PATCH /servers/off", { url: 5 }, 400, { code: "CONFIG_INVALID" }],
+  ["PATCH /servers/off", { approve: "yes" }, 400, { code: "USAGE" }],
+  ["PATCH /servers/off", { tags: ["t"], revision: 1 }, 409, { code: "CONFIG_CONFLICT" }],
+  ["PATCH /servers/off", { tags: ["t"], dry_run: true }, 200, { data: { updated: ["off"] } }],
+  ["PATCH /servers/off", "[1]", 400, { code: "USAGE" }],
+  ["PATCH /servers/off", { name: "new name" }, 200, { data: { changes: [{ kind: "rename", from: "off" }] } }],
+  ["GET /servers/new%20name", undefined, 200, { data: { name: "new name", startup_mode: "disabled" } }],
+  ["GET /servers/off", undefined, 404, { code: "SERVER_UNKNOWN" }],
+  ["POST /servers", { name: "on", command: "true" }, 409, { code: "SERVER_EXISTS" }],
+  ["POST /servers", { name: "empty" }, 400, { code: "CONFIG_INVALID" }],
+  ["POST /servers", { command: "true" }, 400, { code: "USAGE" }],
+  ["POST /servers", "{bad", 400, { code: "USAGE" }],
+  ["POST /servers", { name: "dry", command: "true", dry_run: true }, 200, { data: { server: "dry" } }],
+  [
+    "POST /servers",
+    { name: "n", command: "true", enabled: false },
+    201,
+    { data: { changes: [{ kind: "add" }] } },
+  ],
+  ["GET /servers/n", undefined, 200, { data: { startup_mode: "quarantined", protocol: "stdio" } }],
+  ["DELETE /servers/n", undefined, 200, { data: { success: true, server: "n" } }],
+  ["DELETE /servers/n", undefined, 404, { code: "SERVER_UNKNOWN" }],
+  ["GET /servers/dry", undefined, 404, { code: "SERVER_UNKNOWN" }],
+];
+
+test("the verbs and changes of one server answer as the Go proxy's, each change once in the file", async () => {
+  verifies("API-SHAPE");
+  await using good = serveTools([makeDefinition("one")]);
+  await using own = await openGateway([], { file: fileOf(good.url) });
+  await settle(own);
+  await waitFor("it is auto-disabled", () => own.upstreams.find("dead")?.mode === "auto_disabled");
+  const before = own.configuration.revision;
+  for (const [ask, body, status, like] of STEPS) {
+    const { status: got, json } = await askApi(own, { ask, body });
+    expect([ask, got]).toEqual([ask, status]);
+    expect(json).toMatchObject({ success: status < 400, ...like });
+  }
+  const commits = own.events.filter(({ type }) => type === "config_committed");
+  const revisions = new Set(commits.map(({ revision }) => revision ?? 0));
+  // Enabling `dead` wrote into the database alone: the file said so already.
+  expect([...revisions]).toEqual(Array.from({ length: 10 }, (_, at) => before + 1 + at));
+  expect(commits).toHaveLength(11);
+  const { servers } = own.configuration.config;
+  expect(servers.map(({ name, startupMode }) => [name, startupMode])).toEqual([
+    ["on", "lazy_loading"],
+    ["new name", "disabled"],
+    ["held", "disabled"],
+    ["dead", "active"],
+  ]);
+});
+
+test("GET /servers/:name/logs has the last lines of a server's stderr, up, down and without a process", async () => {
+  const local = stdioServer(["--stderr", "one\ntwo\nthree\n"], { name: "local" });
+  const dead = stdioServer(["--exit-with", "3", "--stderr", "no license"], { name: "dead" });
+  await using own = await openGateway([
+    local,
+    dead,
+    makeServer({ name: "off", url: "http://127.0.0.1:9/", startupMode: "disabled" }),
+  ]);
+  await settle(own);
+  const logs = async (path: string) => (await askApi(own, { ask: `GET /servers/${path}` })).json["data"];
+  expect(await logs("local/logs?tail=2")).toEqual({ server_name: "local", logs: ["two", "three"], count: 2 });
+  expect(await logs("local/logs")).toMatchObject({ count: 3 });
+  expect(await logs("dead/logs")).toMatchObject({ logs: ["no license"] });
+  expect(await logs("off/logs")).toEqual({ server_name: "off", logs: [], count: 0 });
+  expect((await askApi(own, { ask: "GET /servers/local/logs?tail=0" })).status).toBe(400);
+  expect((await askApi(own, { ask: "GET /servers/nobody/logs" })).status).toBe(404);
+});
+
+test("GET /api/servers/status is the list under the name the Go proxy's forks have", async () => {
+  verifies("API-SHAPE");
+  const [ours, theirs] = await Promise.all([
+    askApi(gateway, { ask: "GET /servers?limit=2" }),
+    askApi(gateway, { ask: "GET /api/servers/status?limit=2" }),
+  ]);
+  expect(theirs.json).toEqual(ours.json);
 });

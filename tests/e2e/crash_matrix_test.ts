@@ -15,6 +15,7 @@ import { startDriver } from "./driver_process.ts";
 import { ROOT } from "./harness.ts";
 import { hasStrace } from "./strace.ts";
 import type { SystemCall } from "./strace.ts";
+import { verifies } from "../requirements.ts";
 
 const IS_FULL = process.env["MCPPROXY_TEST_FULL"] === "1";
 const ERRORS = ["ENOSPC", "EIO", "EROFS", "EACCES"] as const;
@@ -115,6 +116,7 @@ function tell(what: string, report: Report): void {
 test.skipIf(!hasStrace)(
   "ConfigCommit killed at each system call: old or new, what was answered is there, file and database agree",
   async () => {
+    verifies("COMMIT-KILL");
     const { scenario, calls } = await makeScenario({});
     const counts = countsOf(calls);
     expect(counts.get("renameat2")).toBe(1);

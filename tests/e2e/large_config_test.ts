@@ -16,8 +16,8 @@ const TEST_MS = 120_000;
 const SERVERS = 10_000;
 /** The design's own target for loading 159 servers. */
 const LOAD_MS = 5_000;
-/** For nothing else to run, or to be answered, on a machine that does other things; read here it is 300 ms and more. */
-const GAP_MS = 250;
+/** Of the whole reload, that nothing else runs; read in the main thread it is most of it. */
+const GAP_RATIO = 0.5;
 /** Ten times the servers take ten times the time; what does not grow with them, and noise, go both ways. */
 const LINEAR_RATIO = 25;
 
@@ -97,9 +97,9 @@ test(
 
     // What is done once is done: the second file is not read against a cold program.
     let current = text;
-    const gaps: number[] = [];
+    const shares: number[] = [];
     const answers: string[] = [];
-    for (let round = 1; round <= 4 && !(Math.min(...gaps) < GAP_MS && round > 2); round += 1) {
+    for (let round = 1; round <= 4 && !(Math.min(...shares) < GAP_RATIO && round > 2); round += 1) {
       current = current.replace(
         /"server 5000",\n {6}"description": "[^"]*"/,
         `"server 5000",\n      "description": "${round}"`,
@@ -112,13 +112,13 @@ test(
           expect(told.data.changed).toEqual(["server 5000"]);
         });
       });
-      gaps.push(gap);
       const tookMs = performance.now() - startedAt;
+      shares.push(gap / tookMs);
       answers.push(
         `${ms(tookMs)} in all, gap ${ms(gap)}, slowest of ${asked?.answers} answers ${ms(asked?.slowestMs ?? 0)}`,
       );
     }
-    expect(Math.min(...gaps)).toBeLessThan(GAP_MS);
+    expect(Math.min(...shares)).toBeLessThan(GAP_RATIO);
     expect(live.of("server_changed").every(({ server }) => server === "server 5000")).toBe(true);
     expect(live.lines.filter((line) => /without a thread/.test(line))).toEqual([]);
 

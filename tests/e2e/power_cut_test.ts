@@ -17,6 +17,7 @@ import { startDriver } from "./driver_process.ts";
 import { cutStates, orderFaults, stepsOf } from "./power_cut.ts";
 import type { CutState, Disk, DiskStep } from "./power_cut.ts";
 import { attach, hasStrace, parseCalls, traceCommand } from "./strace.ts";
+import { verifies } from "../requirements.ts";
 
 const CALLS =
   "openat,close,write,pwrite64,fsync,fdatasync,rename,renameat2,link,unlink,mkdir,ftruncate,sendto,writev";
@@ -162,6 +163,7 @@ for (const [name, inject] of WAYS) {
   test.skipIf(!hasStrace)(
     `ConfigCommit under power cuts, ${name}: each disk a cut may leave starts old or new; without any one fsync this goes red`,
     async () => {
+      verifies("COMMIT-POWER");
       const recording = await record(inject);
       const { steps, place, log } = recording;
       const isSwap = (step: DiskStep): boolean =>

@@ -6,6 +6,7 @@
  */
 import { writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { EventStreams } from "../../src/api/event_streams.ts";
 import { Catalog } from "../../src/catalog/catalog.ts";
 import { Intake } from "../../src/catalog/intake.ts";
 import { SearchIndex } from "../../src/catalog/search.ts";
@@ -18,16 +19,22 @@ import { Access } from "../../src/gateway/access.ts";
 import { effectsAtStart } from "../../src/gateway/approval.ts";
 import { Batches } from "../../src/gateway/batches.ts";
 import { Caller } from "../../src/gateway/caller.ts";
+import type { CallReport } from "../../src/gateway/caller.ts";
 import { Configuration } from "../../src/gateway/configuration.ts";
 import { Finder } from "../../src/gateway/finder.ts";
 import { MetaTools } from "../../src/gateway/meta_tools.ts";
+import { Recorder } from "../../src/gateway/recorder.ts";
+import type { MetaCallReport } from "../../src/gateway/recorder.ts";
 import { ResultCache } from "../../src/gateway/result_cache.ts";
+import { Sessions } from "../../src/gateway/sessions.ts";
 import { createApp } from "../../src/http.ts";
+import type { HttpDeps } from "../../src/http.ts";
 import { createLog } from "../../src/lib/log.ts";
 import { Proxy } from "../../src/proxy.ts";
 import { ConfigCommit } from "../../src/state/config_commit.ts";
 import { definitionHash } from "../../src/state/definition.ts";
 import { LoadedConfig } from "../../src/state/loaded_config.ts";
+import { Metrics } from "../../src/state/metrics.ts";
 import { Store } from "../../src/state/store.ts";
 import { Upstreams } from "../../src/upstream/upstreams.ts";
 import { makeServer, makeSettings } from "../fixtures/upstreams.ts";
@@ -189,16 +196,36 @@ export async function openGateway(given: readonly Server[], options: GatewayOpti
       ? {}
       : { mayStart: (server) => store.findServer(server.name)?.approvedHash === definitionHash(server) }),
   });
-  const parse = async (text: string) => LoadedConfig.parse(text, loaded.options);
-  const configuration = new Configuration({ loaded, commit, store, upstreams, bus, log, parse });
+  const readAgain = async (text: string) => LoadedConfig.parse(text, loaded.options);
+  const configuration = new Configuration({ loaded, commit, store, upstreams, bus, log, parse: readAgain });
   const batches = new Batches({ configuration, upstreams, store, bus });
   const current = () => configuration.settings;
   const finder = new Finder({ catalog, index, upstreams, settings: current });
   const cache = new ResultCache({ limitChars: () => current().toolResponseLimit });
-  const caller = new Caller({ finder, upstreams, settings: current, cache });
-  const metaTools = new MetaTools({ finder, caller, cache, settings: current });
-  const mcp = new McpEndpoint({ metaTools, log });
+  store.activity.apply(settings.activity);
+  const { activity } = store;
+  const metrics = new Metrics();
+  const sessions = new Sessions();
+  const redact = (server: string, text: string) => upstreams.find(server)?.link?.redact(text) ?? text;
+  const recorder = new Recorder({ activity, redact });
+  bus.subscribe((event) => metrics.countEvent(event));
+  bus.subscribe((event) => recorder.noteEvent(event));
+  const onCalls = (calls: readonly CallReport[]) => {
+    metrics.countCalls(calls);
+    recorder.noteCalls(calls);
+  };
+  const onCall = (call: MetaCallReport) => recorder.noteMetaCall(call);
+  const caller = new Caller({ finder, upstreams, settings: current, cache, onCalls });
+  const metaTools = new MetaTools({ finder, caller, cache, settings: current, onCall });
+  const mcp = new McpEndpoint({ metaTools, log, sessions });
+  const streams = new EventStreams({ bus, groups: () => configuration.groups });
   const parts = {
+    activity,
+    metrics,
+    sessions,
+    recorder,
+    children: { size: 0 },
+    streams,
     settings,
     store,
     catalog,
@@ -223,8 +250,8 @@ export async function openGateway(given: readonly Server[], options: GatewayOpti
   };
   return {
     ...parts,
-    /** All routes over this gateway, reached by `app.request()`. */
-    app: () =>
+    /** All routes over this gateway, reached by `app.request()`; `instead` replaces what they work with. */
+    app: (instead: Partial<HttpDeps> = {}) =>
       createApp({
         ...parts,
         settings: current,
@@ -234,9 +261,11 @@ export async function openGateway(given: readonly Server[], options: GatewayOpti
         listenAddress: () => "127.0.0.1:8080",
         sessionCount: () => mcp.sessionCount,
         startedAt: Date.now(),
+        ...instead,
       }),
     [Symbol.asyncDispose]: async () => {
       await configuration.close();
+      await streams.close();
       await mcp.close();
       await upstreams.close();
       await commit.close();

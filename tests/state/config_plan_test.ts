@@ -298,6 +298,15 @@ test("preparePlan() holds what a program adds or changes in what is started", ()
   ).toBe("QUARANTINED");
 });
 
+test("preparePlan() ends an auto-disable that lies below a quarantine when a person approves", () => {
+  const held = file(', "enabled": true, "auto_disabled": true, "quarantined": true');
+  const { text } = plan(held, [{ op: "approve", name: "a" }], {
+    isByPerson: true,
+    known: { a: { mode: "quarantined" } },
+  });
+  expect(text).toBe(file(', "enabled": true, "auto_disabled": false, "quarantined": false'));
+});
+
 test("preparePlan() approves what a person approves, and all when the quarantine is off", () => {
   const server = { name: "b", command: "y" };
   const added = plan(file(""), [{ op: "add", server, approve: true }], { isByPerson: true });
@@ -547,7 +556,7 @@ test("preparePlan() changes settings and names those that wait for a restart", (
   expect(text).toBe('{"listen": "127.0.0.1:2", "x": 1.0, "logging": {"level": "debug"}}');
   expect([difference.settings.toSorted(), difference.restartRequired]).toEqual([
     ["listen", "logging", "tools_limit"],
-    ["listen"],
+    ["listen", "logging"],
   ]);
   expect([config.settings.listen.port, config.settings.toolsLimit, config.findings]).toEqual([2, 15, []]);
 });
@@ -590,7 +599,7 @@ test("describePlan() says what would change and restart, and shows no value", ()
     ],
     groups: { added: [], removed: [], changed: [] },
     settings: ["api_key", "data_dir"],
-    restart_required: ["data_dir"],
+    restart_required: ["api_key", "data_dir"],
     updated: ["a", "b", "c", "e", "f"],
     unchanged: [],
     refused: [{ server: "gone", error: "Cannot find a server named 'gone'", code: "SERVER_UNKNOWN", at: 6 }],

@@ -7,21 +7,33 @@
  */
 import { Hono } from "hono";
 
+import { activityRoutes } from "./api/activity.ts";
+import type { ActivityDeps } from "./api/activity.ts";
+import { noteChanges } from "./api/change_notes.ts";
 import { answerError, requestId } from "./api/envelope.ts";
 import type { ApiEnv } from "./api/envelope.ts";
+import { eventRoutes, eventSchemaRoutes } from "./api/events.ts";
+import type { EventsDeps } from "./api/events.ts";
+import type { SocketReader } from "./api/event_readers.ts";
+import type { EventStreams } from "./api/event_streams.ts";
 import { configRoutes } from "./api/config.ts";
 import type { ConfigDeps } from "./api/config.ts";
 import { batchRoutes, groupAliases, groupRoutes } from "./api/groups.ts";
 import type { GroupsDeps } from "./api/groups.ts";
+import { metricsAliases, metricsRoutes, prometheusRoute } from "./api/metrics.ts";
+import type { MetricsDeps } from "./api/metrics.ts";
+import { profileRoutes } from "./api/profile.ts";
 import { serverAliases, serverRoutes } from "./api/servers.ts";
+import { sessionRoutes } from "./api/sessions.ts";
+import type { SessionsDeps } from "./api/sessions.ts";
 import { statusRoutes } from "./api/status.ts";
-import type { StatusDeps } from "./api/status.ts";
 import { toolRoutes } from "./api/tools.ts";
 import type { ToolsDeps } from "./api/tools.ts";
 import { messageOf, ProxyError } from "./core/errors.ts";
 import type { ListenAddress } from "./core/settings.ts";
 import type { McpEndpoint } from "./front/endpoint.ts";
 import type { Access } from "./gateway/access.ts";
+import type { Recorder } from "./gateway/recorder.ts";
 import type { Log } from "./lib/log.ts";
 
 const MAX_BODY_BYTES = 16 * 1024 * 1024;
@@ -31,7 +43,10 @@ const IDLE_TIMEOUT_S = 30;
 const FLUSH_MS = 1_000;
 
 /** What the routes are made of. */
-export interface HttpDeps extends StatusDeps, ToolsDeps, ConfigDeps, GroupsDeps {
+export interface HttpDeps
+  extends ToolsDeps, ConfigDeps, GroupsDeps, EventsDeps, ActivityDeps, MetricsDeps, SessionsDeps {
+  readonly streams: EventStreams;
+  readonly recorder: Recorder;
   readonly access: Access;
   readonly mcp: McpEndpoint;
   readonly log: Log;
@@ -50,28 +65,8 @@ export function createApp(deps: HttpDeps): Hono<ApiEnv> {
     await next();
   });
 
-  app.get("/livez", (context) => context.json({ status: "ok" }));
-  app.get("/healthz", (context) => context.json({ status: "ok" }));
-  app.get("/readyz", (context) => context.json({ ready: deps.isReady() }, deps.isReady() ? 200 : 503));
-  app.get("/startupz", (context) => {
-    const isSettled = deps.isReady() && deps.upstreams.isSettled;
-    return context.json({ settled: isSettled }, isSettled ? 200 : 503);
-  });
-
-  app.use("/api/*", async (context, next) => {
-    access.checkKey(context.req.raw.headers);
-    await next();
-  });
-  app.route("/api/v1", statusRoutes(deps));
-  app.route("/api/v1", batchRoutes(deps));
-  app.route("/api/v1/servers", serverRoutes(deps));
-  app.route("/api/v1/groups", groupRoutes(deps));
-  app.route("/api/v1/config", configRoutes(deps));
-  app.route("/api/v1", toolRoutes(deps));
-
-  app.route("/api", groupAliases(deps));
-  app.route("/api", serverAliases(deps));
-
+  addProbes(app, deps);
+  addApi(app, deps);
   app.use("/mcp", async (context, next) => {
     if (access.needsMcpKey) access.checkKey(context.req.raw.headers);
     await next();
@@ -89,6 +84,46 @@ export function createApp(deps: HttpDeps): Hono<ApiEnv> {
   return app;
 }
 
+function addProbes(app: Hono<ApiEnv>, deps: HttpDeps): void {
+  app.get("/livez", (context) => context.json({ status: "ok" }));
+  app.get("/healthz", (context) => context.json({ status: "ok" }));
+  app.get("/readyz", (context) => context.json({ ready: deps.isReady() }, deps.isReady() ? 200 : 503));
+  app.get("/startupz", (context) => {
+    const isSettled = deps.isReady() && deps.upstreams.isSettled;
+    return context.json({ settled: isSettled }, isSettled ? 200 : 503);
+  });
+}
+
+/** What operators see; all of it behind the key. */
+function addApi(app: Hono<ApiEnv>, deps: HttpDeps): void {
+  const { access } = deps;
+  app.use("/api/*", async (context, next) => {
+    access.checkKey(context.req.raw.headers);
+    await next();
+  });
+  app.use("/api/*", noteChanges(deps.recorder));
+  app.get("/metrics", (context) => {
+    access.checkKey(context.req.raw.headers);
+    return prometheusRoute(deps)(context);
+  });
+  app.route("/api/v1", metricsRoutes(deps));
+  app.route("/api/v1/activity", activityRoutes(deps));
+  app.route("/api/v1/sessions", sessionRoutes(deps));
+  app.route("/api/v1/profile", profileRoutes());
+  app.route("/api/v1", statusRoutes(deps));
+  app.route("/api/v1", batchRoutes(deps));
+  app.route("/api/v1/servers", serverRoutes(deps));
+  app.route("/api/v1/groups", groupRoutes(deps));
+  app.route("/api/v1/config", configRoutes(deps));
+  app.route("/api/v1", toolRoutes(deps));
+
+  app.route("/api/v1", eventSchemaRoutes());
+  app.route("/api", groupAliases(deps));
+  app.route("/", eventRoutes(deps));
+  app.route("/api", serverAliases(deps));
+  app.route("/api", metricsAliases(deps));
+}
+
 /** A listener that runs. */
 export interface Listener {
   readonly hostname: string;
@@ -98,15 +133,16 @@ export interface Listener {
 }
 
 /**
- * Listens.
+ * Listens; without `streams` no WebSocket is opened.
  *
  * @throws {ProxyError} `LISTEN_FAILED` when the address is taken or not ours.
  */
-export function listen(app: Hono<ApiEnv>, address: ListenAddress): Listener {
+export function listen(app: Hono<ApiEnv>, address: ListenAddress, streams?: EventStreams): Listener {
   const { hostname, port } = address;
-  let server: Bun.Server<undefined>;
+  let server: Bun.Server<SocketReader>;
   try {
     server = Bun.serve({
+      websocket: streams?.websocket ?? { message: () => {} },
       hostname,
       port,
       maxRequestBodySize: MAX_BODY_BYTES,
@@ -128,6 +164,7 @@ export function listen(app: Hono<ApiEnv>, address: ListenAddress): Listener {
       hint: "End the program that uses the port, or set 'listen' or --listen to another one",
     });
   }
+  streams?.attach(server);
   return {
     hostname: server.hostname ?? hostname,
     port: server.port ?? port,

@@ -6,23 +6,31 @@
  * upstream, then lets go of the data dir. A container that wires by name was rejected: this file is the
  * picture.
  */
+import { EventStreams } from "./api/event_streams.ts";
 import { Catalog } from "./catalog/catalog.ts";
 import { Intake } from "./catalog/intake.ts";
+import type { ToolsChange } from "./catalog/intake.ts";
 import { SearchIndex } from "./catalog/search.ts";
 import { messageOf, ProxyError } from "./core/errors.ts";
 import { EventBus } from "./core/events.ts";
 import type { ProxyEvent } from "./core/events.ts";
+import { LogEvents } from "./core/log_events.ts";
 import { VERSION } from "./core/version.ts";
 import { McpEndpoint } from "./front/endpoint.ts";
+import type { SessionNews } from "./front/endpoint.ts";
 import type { createMcpServer } from "./front/mcp.ts";
 import { Access } from "./gateway/access.ts";
 import { effectsAtStart } from "./gateway/approval.ts";
 import { Batches } from "./gateway/batches.ts";
 import { Caller } from "./gateway/caller.ts";
+import type { CallReport } from "./gateway/caller.ts";
 import { Configuration } from "./gateway/configuration.ts";
 import { Finder } from "./gateway/finder.ts";
 import { MetaTools } from "./gateway/meta_tools.ts";
+import { Recorder } from "./gateway/recorder.ts";
+import type { MetaCallReport } from "./gateway/recorder.ts";
 import { ResultCache } from "./gateway/result_cache.ts";
+import { Sessions } from "./gateway/sessions.ts";
 import { createApp, listen } from "./http.ts";
 import type { Listener } from "./http.ts";
 import { Guard } from "./lib/guard.ts";
@@ -34,7 +42,9 @@ import { parseAside } from "./state/config_aside.ts";
 import { ConfigCommit } from "./state/config_commit.ts";
 import { removeDaemonNote, writeDaemonNote } from "./state/daemon.ts";
 import { definitionHash } from "./state/definition.ts";
+import { EventIds } from "./state/event_ids.ts";
 import { LoadedConfig } from "./state/loaded_config.ts";
+import { Metrics } from "./state/metrics.ts";
 import type { Environment } from "./state/secrets.ts";
 import { Store } from "./state/store.ts";
 import { ServerLogs } from "./upstream/server_log.ts";
@@ -78,20 +88,31 @@ export class Proxy implements AsyncDisposable {
    *
    * @throws {ProxyError} `DATA_DIR_IN_USE`, `STORE_CORRUPT`, `LISTEN_FAILED`, `CONFIG_INVALID`, `CONFIG_UNREADABLE`.
    */
-  static async open(given: ProxyOptions): Promise<Proxy> {
-    const { log, env } = given;
-    const { settings } = given.loaded.config;
+  static async open(asked: ProxyOptions): Promise<Proxy> {
+    const log = new LogEvents(asked.log);
+    const given = { ...asked, log };
+    const { env } = asked;
+    const { settings } = asked.loaded.config;
     const startedAt = Date.now();
     await using stack = new AsyncDisposableStack();
     const store = stack.use(Store.open({ dataDir: settings.dataDir, log }));
     const commit = stack.use(openCommit(given, store));
     const options = { ...given, loaded: takeFile(given, { store, commit }) };
-    const parts = assemble(options, { store, commit });
+    const ids = stack.use(EventIds.open({ dataDir: settings.dataDir, log }));
+    const bus = new EventBus({
+      ids,
+      // Not as an event: the listener that failed would be told of it.
+      onListenerError: (error) => asked.log.error("A listener failed", { cause: messageOf(error) }),
+    });
+    log.publishTo(bus);
+    const parts = assemble(options, { store, commit, bus });
     // In the order they end, the last first: what is in flight is answered before anything else ends.
     for (const part of [parts.serverLogs, parts.children, parts.upstreams]) stack.use(part);
     const apiKey = openApiKey(settings, env);
     const listener = startListening(options, { parts, apiKey, startedAt });
     stack.defer(() => listener.close());
+    stack.use(parts.metrics);
+    stack.use(parts.streams);
     stack.use(parts.mcp);
     stack.defer(() => drain(parts.caller));
     stack.use(parts.configuration);
@@ -137,6 +158,8 @@ export class Proxy implements AsyncDisposable {
       config: config.path,
       startedAt: new Date(startedAt).toISOString(),
     });
+    parts.metrics.start();
+    parts.recorder.noteSystem("system_start", { version: VERSION, url: this.url });
     log.info("Listening", { url: this.url, data_dir: dataDir, version: VERSION });
     const swept = parts.children.sweep().catch((error: unknown) => {
       log.error("Cannot end what an earlier run left", { cause: messageOf(error) });
@@ -155,6 +178,7 @@ export class Proxy implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
+    this.#parts.recorder.noteSystem("system_stop", { version: VERSION });
     await this.#opened.disposeAsync();
     removeDaemonNote(this.#dataDir);
   }
@@ -172,6 +196,31 @@ type Parts = ReturnType<typeof assemble>;
 interface Foundation {
   readonly store: Store;
   readonly commit: ConfigCommit;
+}
+
+/** What features tell without knowing of events. */
+function newsOn(bus: EventBus, { recorder, metrics }: Pick<Records, "recorder" | "metrics">) {
+  return {
+    onToolsChange: (server: string, change: ToolsChange): void =>
+      void bus.publish("tools_changed", change, server),
+    onCalls: (calls: readonly CallReport[]): void => {
+      metrics.countCalls(calls);
+      recorder.noteCalls(calls);
+      for (const { server, tool, variant, durationMs, isError, code } of calls) {
+        // Named one by one: a report has arguments too, and those are in no event.
+        const how = { ...(variant && { variant }), durationMs, isError, ...(code && { code }) };
+        bus.publish("tool_called", { tool, ...how }, server);
+      }
+    },
+    onOwnCall: (call: MetaCallReport): void => {
+      metrics.countSearch(call.durationMs);
+      recorder.noteMetaCall(call);
+    },
+    onSession: ({ reason, ...session }: SessionNews): void => {
+      if (reason === undefined) bus.publish("session_opened", session);
+      else bus.publish("session_closed", { ...session, reason });
+    },
+  };
 }
 
 async function drain(caller: Caller): Promise<void> {
@@ -211,18 +260,19 @@ function takeFile({ loaded }: ProxyOptions, { store, commit }: Foundation): Load
 }
 
 /** Makes every feature; nothing begins to work. */
-function assemble(options: ProxyOptions, { store, commit }: Foundation) {
+function assemble(options: ProxyOptions, { store, commit, bus }: Foundation & { readonly bus: EventBus }) {
   const { loaded, env, log } = options;
   const { settings, servers } = loaded.config;
   const catalog = new Catalog();
   const index = new SearchIndex();
-  const intake = new Intake({ catalog, index, store, log });
-  const bus = new EventBus({
-    onListenerError: (error) => log.error("A listener failed", { cause: messageOf(error) }),
-  });
+  const redact = (server: string, text: string): string => upstreams.find(server)?.link?.redact(text) ?? text;
+  const records = makeRecords({ store, bus, redact });
+  store.activity.apply(settings.activity);
+  const news = newsOn(bus, records);
+  const intake = new Intake({ catalog, index, store, log, onChange: news.onToolsChange });
   bus.subscribe((event) => noteMove(event, { catalog, intake, log }));
   const { children, serverLogs, care } = makeCare(options, store);
-  const upstreams = new Upstreams({
+  const upstreams: Upstreams = new Upstreams({
     servers,
     settings,
     store,
@@ -239,22 +289,61 @@ function assemble(options: ProxyOptions, { store, commit }: Foundation) {
     upstreams,
     bus,
     log,
-    parse: async (text) => {
-      const onNoWorker = (error: unknown): void =>
-        log.warn("A large configuration is read without a thread of its own", { cause: messageOf(error) });
-      const config = await parseAside(text, { ...loaded.options, onNoWorker });
-      return new LoadedConfig(text, { config, options: loaded.options });
-    },
+    parse: (text) => readAgain(text, options),
   });
-  const current = (): Settings => configuration.settings;
-  const finder = new Finder({ catalog, index, upstreams, settings: current });
-  const cache = new ResultCache({ limitChars: () => current().toolResponseLimit });
-  const caller = new Caller({ finder, upstreams, settings: current, cache });
-  const metaTools = new MetaTools({ finder, caller, cache, settings: current });
+  const { activity } = store;
+  const below = { store, bus, log, catalog, index, upstreams, configuration };
+  const made = { children, serverLogs, bus, catalog, index, intake, upstreams, configuration, activity };
+  return { ...made, ...records, ...makeGateway({ ...below, news, records }), history: commit.history };
+}
+
+/** Makes what clients and operators speak to. */
+function makeGateway(parts: {
+  readonly store: Store;
+  readonly bus: EventBus;
+  readonly log: Log;
+  readonly catalog: Catalog;
+  readonly index: SearchIndex;
+  readonly upstreams: Upstreams;
+  readonly configuration: Configuration;
+  readonly records: Records;
+  readonly news: ReturnType<typeof newsOn>;
+}) {
+  const { store, bus, log, catalog, index, upstreams, configuration, records, news } = parts;
+  const { onCalls, onOwnCall: onCall, onSession } = news;
+  const settings = (): Settings => configuration.settings;
+  const finder = new Finder({ catalog, index, upstreams, settings });
+  const cache = new ResultCache({ limitChars: () => settings().toolResponseLimit });
+  const caller = new Caller({ finder, upstreams, settings, cache, onCalls });
+  const metaTools = new MetaTools({ finder, caller, cache, settings, onCall });
   const batches = new Batches({ configuration, upstreams, store, bus });
-  const mcp = new McpEndpoint({ metaTools, log });
-  const made = { children, serverLogs, bus, catalog, intake, upstreams, finder, caller, metaTools, mcp };
-  return { ...made, configuration, batches, history: commit.history };
+  const mcp = new McpEndpoint({ metaTools, log, sessions: records.sessions, onSession });
+  const streams = new EventStreams({ bus, groups: () => configuration.groups });
+  return { finder, caller, metaTools, batches, mcp, streams };
+}
+
+/** Reads a text as the file was read at the start. */
+async function readAgain(text: string, { loaded, log }: ProxyOptions): Promise<LoadedConfig> {
+  const onNoWorker = (error: unknown): void =>
+    log.warn("A large configuration is read without a thread of its own", { cause: messageOf(error) });
+  const config = await parseAside(text, { ...loaded.options, onNoWorker });
+  return new LoadedConfig(text, { config, options: loaded.options });
+}
+
+type Records = ReturnType<typeof makeRecords>;
+
+/** What is written down and counted of all that happens. */
+function makeRecords(parts: {
+  readonly store: Store;
+  readonly bus: EventBus;
+  readonly redact: (server: string, text: string) => string;
+}) {
+  const { store, bus, redact } = parts;
+  const recorder = new Recorder({ activity: store.activity, redact });
+  const metrics = new Metrics();
+  bus.subscribe((event) => metrics.countEvent(event));
+  bus.subscribe((event) => recorder.noteEvent(event));
+  return { recorder, metrics, sessions: new Sessions() };
 }
 
 /** What is done for every process of a server. */
@@ -314,7 +403,9 @@ function startListening(
   const access = new Access({ settings, apiKey });
   parts.bus.subscribe((event) => {
     const isChange = event.type === "config_committed" || event.type === "config_reloaded";
-    if (isChange && event.data.settings.length > 0) access.apply(parts.configuration.settings);
+    if (!isChange || event.data.settings.length === 0) return;
+    access.apply(parts.configuration.settings);
+    parts.activity.apply(parts.configuration.settings.activity);
   });
   let listener: Listener | undefined;
   const app = createApp({
@@ -329,11 +420,11 @@ function startListening(
     log,
   });
   try {
-    listener = listen(app, settings.listen);
+    listener = listen(app, settings.listen, parts.streams);
   } catch (error) {
     if (!options.takesAnyPort || !(error instanceof ProxyError)) throw error;
     log.warn("The configured port is taken: listening on another one", { cause: error.message });
-    listener = listen(app, { ...settings.listen, port: 0 });
+    listener = listen(app, { ...settings.listen, port: 0 }, parts.streams);
   }
   return listener;
 }

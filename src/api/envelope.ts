@@ -21,7 +21,7 @@ const PLAIN_REQUEST_ID = /^[\w.:-]{1,128}$/;
 /** Gives each request its id and returns it in `X-Request-Id`. */
 export const requestId: MiddlewareHandler<ApiEnv> = async (context, next) => {
   const sent = context.req.header("x-request-id");
-  const id = sent !== undefined && PLAIN_REQUEST_ID.test(sent) ? sent : crypto.randomUUID();
+  const id = sent !== undefined && PLAIN_REQUEST_ID.test(sent) ? sent : Bun.randomUUIDv7();
   context.set("requestId", id);
   context.header("X-Request-Id", id);
   await next();

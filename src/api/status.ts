@@ -20,32 +20,15 @@ export interface StatusDeps extends ServersDeps {
   /** `host:port` as it is listened on; known only once the port is. */
   readonly listenAddress: () => string;
   readonly sessionCount: () => number;
+  /** A stream that begins after its `lastId` tells all that comes after this status. */
+  readonly streams: { readonly lastId: number };
   readonly startedAt: number;
 }
 
 /** Makes the routes below the API's root. */
 export function statusRoutes(deps: StatusDeps): Hono<ApiEnv> {
   const routes = new Hono<ApiEnv>();
-  routes.get("/status", (context) => {
-    const servers = deps.upstreams.list().map((upstream) => serverView(upstream, deps));
-    return answer(context, {
-      running: true,
-      state: stateOf(deps),
-      version: VERSION,
-      pid: process.pid,
-      listen_addr: deps.listenAddress(),
-      routing_mode: deps.settings().routingMode,
-      timestamp: Math.floor(Date.now() / 1000),
-      uptime_ms: Date.now() - deps.startedAt,
-      config: deps.configPath,
-      data_dir: deps.settings().dataDir,
-      sessions: deps.sessionCount(),
-      upstream_stats: {
-        ...serverStats(servers),
-        servers: Object.fromEntries(servers.map((server) => [server.name, briefly(server)])),
-      },
-    });
-  });
+  routes.get("/status", (context) => answer(context, statusView(deps)));
   routes.get("/info", (context) => {
     const address = deps.listenAddress();
     return answer(context, {
@@ -57,6 +40,29 @@ export function statusRoutes(deps: StatusDeps): Hono<ApiEnv> {
     });
   });
   return routes;
+}
+
+/** How the proxy and its servers stand. */
+export function statusView(deps: StatusDeps) {
+  const servers = deps.upstreams.list().map((upstream) => serverView(upstream, deps));
+  return {
+    running: true,
+    state: stateOf(deps),
+    version: VERSION,
+    pid: process.pid,
+    listen_addr: deps.listenAddress(),
+    routing_mode: deps.settings().routingMode,
+    timestamp: Math.floor(Date.now() / 1000),
+    uptime_ms: Date.now() - deps.startedAt,
+    config: deps.configPath,
+    data_dir: deps.settings().dataDir,
+    sessions: deps.sessionCount(),
+    last_event_id: deps.streams.lastId,
+    upstream_stats: {
+      ...serverStats(servers),
+      servers: Object.fromEntries(servers.map((server) => [server.name, briefly(server)])),
+    },
+  };
 }
 
 /** A commit that could not be finished degrades the proxy as a storm does. */

@@ -14,6 +14,7 @@ import type { JsonObject } from "../core/model.ts";
 import type { Finder } from "../gateway/finder.ts";
 import { MAX_FOUND } from "../gateway/finder.ts";
 import type { MetaTools } from "../gateway/meta_tools.ts";
+import { traceOf } from "../lib/trace.ts";
 import type { Upstreams } from "../upstream/upstreams.ts";
 import { answer, queryNumber } from "./envelope.ts";
 import type { ApiEnv } from "./envelope.ts";
@@ -63,7 +64,12 @@ export function toolRoutes(deps: ToolsDeps): Hono<ApiEnv> {
   });
   routes.post("/tools/call", async (context) => {
     const { name, args } = await readCall(context.req.raw);
-    const result = await metaTools.callOrThrow(name, args, { signal: context.req.raw.signal });
+    const { signal, headers } = context.req.raw;
+    const result = await metaTools.callOrThrow(name, args, {
+      signal,
+      trace: traceOf(headers.get("traceparent"), headers.get("tracestate")),
+      origin: { source: "api", requestId: context.get("requestId"), principal: "api_key" },
+    });
     const { content, isError, structuredContent } = result;
     return answer(context, content ?? [], {
       ...(isError === true ? { is_error: true } : {}),

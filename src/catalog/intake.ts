@@ -22,6 +22,15 @@ export interface IntakeDeps {
   readonly index: SearchIndex;
   readonly store: Store;
   readonly log: Log;
+  /** Told after a server's tools changed, in the catalog and, but for a large list, in the index. */
+  readonly onChange?: (server: string, change: ToolsChange) => void;
+}
+
+/** Ids of tools. */
+export interface ToolsChange {
+  readonly added: readonly string[];
+  readonly removed: readonly string[];
+  readonly changed: readonly string[];
 }
 
 /** Takes in lists of tools. */
@@ -49,12 +58,16 @@ export class Intake {
 
   /** Takes a server's whole list, as it announced it. */
   take(server: string, definitions: readonly unknown[]): void {
+    this.#tell(server, this.#take(server, definitions));
+  }
+
+  #take(server: string, definitions: readonly unknown[]): ToolsChange {
     const { catalog, index, store, log } = this.#deps;
     const change = catalog.replace(server, definitions as readonly ToolDefinition[]);
     for (const { name, reason } of change.skipped)
       log.warn("A tool was left out", { server, tool: name, reason });
     const changed = [...change.added, ...change.changed];
-    if (changed.length + change.removed.length === 0) return;
+    if (changed.length + change.removed.length === 0) return change;
     const tools = changed.flatMap((id) => catalog.find(id) ?? []);
     const isLarge = tools.length > MAX_UPDATE_AT_ONCE;
     index.update({ tools: isLarge ? [] : tools, removed: change.removed });
@@ -70,6 +83,12 @@ export class Intake {
       server,
       rows.map(({ name, text, fingerprint }) => ({ server, name, definition: text, fingerprint })),
     );
+    return change;
+  }
+
+  #tell(server: string, { added, removed, changed }: ToolsChange): void {
+    if (added.length + removed.length + changed.length === 0) return;
+    this.#deps.onChange?.(server, { added, removed, changed });
   }
 
   /** Gives a server's tools the ids that follow from its new name; they stay as fresh as they were. */
@@ -77,16 +96,20 @@ export class Intake {
     const { catalog, index } = this.#deps;
     const isStale = catalog.isStale(from);
     const definitions = catalog.list({ server: from }).map(({ definition }) => definition);
-    index.update({ removed: catalog.remove(from) });
-    this.take(to, definitions);
+    const removed = catalog.remove(from);
+    index.update({ removed });
+    const change = this.#take(to, definitions);
     if (isStale) catalog.markStale(to);
     else catalog.markFresh(to);
+    this.#tell(to, { ...change, removed: [...removed, ...change.removed] });
   }
 
   /** Forgets a server's tools everywhere. */
   forget(server: string): void {
     const { catalog, index, store } = this.#deps;
-    index.update({ removed: catalog.remove(server) });
+    const removed = catalog.remove(server);
+    index.update({ removed });
     store.forgetServer(server);
+    this.#tell(server, { added: [], removed, changed: [] });
   }
 }

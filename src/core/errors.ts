@@ -127,6 +127,13 @@ export const ERRORS = {
     doc: "The server's startup mode does not allow this move",
   },
   NOT_REACHABLE: { http: 503, rpc: -32000, retriable: true, exit: 3, doc: "No running proxy answers" },
+  PROFILE_BUSY: {
+    http: 409,
+    rpc: -32000,
+    retriable: true,
+    exit: 1,
+    doc: "Another profile of the process is under way",
+  },
   QUARANTINED: {
     http: 409,
     rpc: -32602,
@@ -174,6 +181,13 @@ export const ERRORS = {
   SERVER_UNKNOWN: { http: 404, rpc: -32602, retriable: false, exit: 1, doc: "No server has this name" },
   SESSION_UNKNOWN: { http: 404, rpc: -32001, retriable: true, exit: 1, doc: "No session has this id" },
   STORE_CORRUPT: { http: 500, rpc: -32603, retriable: false, exit: 1, doc: "The database cannot be read" },
+  STREAMS_REFUSED: {
+    http: 503,
+    rpc: -32000,
+    retriable: true,
+    exit: 1,
+    doc: "No more streams of events are taken: too many are open, or the proxy stops",
+  },
   TOOL_REFUSED: {
     http: 403,
     rpc: -32602,
@@ -190,6 +204,7 @@ export const ERRORS = {
     exit: 1,
     doc: "The upstream could not be connected",
   },
+  USAGE: { http: 400, rpc: -32602, retriable: false, exit: 2, doc: "The command or request is malformed" },
   VERIFY_FAILED: {
     http: 422,
     rpc: -32603,
@@ -197,7 +212,6 @@ export const ERRORS = {
     exit: 1,
     doc: "A server of the plan could not be connected on trial; nothing was changed",
   },
-  USAGE: { http: 400, rpc: -32602, retriable: false, exit: 2, doc: "The command or request is malformed" },
 } as const satisfies Record<string, ErrorRow>;
 
 /** A key of {@link ERRORS}. */

@@ -2,11 +2,11 @@
  * What changed, as news for whoever listens.
  *
  * Owns the union of events, which is the contract with every stream, and the bus that numbers and hands
- * them out. Invariants: one publish for each change; ids only grow; publishing is synchronous and never
- * waits; a listener that throws stops nobody. `EventTarget` was rejected: it has no order of ids and
- * swallows errors into the global handler.
+ * them out. Invariants: one publish for each change; ids only grow, by one, and every listener sees them in
+ * that order; publishing is synchronous and never waits; a listener that throws stops nobody. `EventTarget`
+ * was rejected: it has no order of ids and swallows errors into the global handler.
  */
-import type { Category, ConnectionState, Fault, StartupMode } from "./model.ts";
+import type { CallVariant, Category, ConnectionState, Fault, StartupMode } from "./model.ts";
 
 /** State of the whole proxy. */
 export type ProxyState = "starting" | "running" | "degraded" | "stopping" | "stopped";
@@ -40,7 +40,8 @@ export interface ConfigChange {
   readonly restartRequired: readonly string[];
 }
 
-interface EventData {
+/** The kinds of events, and what each tells; `event_schema.ts` holds the same as a JSON Schema. */
+export interface EventData {
   readonly proxy_state_changed: {
     readonly before: ProxyState;
     readonly after: ProxyState;
@@ -90,10 +91,32 @@ interface EventData {
   readonly config_reloaded: ConfigChange;
   /** The file cannot be used; the last good configuration stays. */
   readonly config_invalid: { readonly message: string; readonly faults: readonly Fault[] };
+  /** Ids of tools. */
   readonly tools_changed: {
     readonly added: readonly string[];
     readonly removed: readonly string[];
     readonly changed: readonly string[];
+  };
+  /** A call ended; arguments and results are nobody's business here. */
+  readonly tool_called: {
+    /** As the caller named it. */
+    readonly tool: string;
+    /** The meta tool it came through; absent for `call_tool`. */
+    readonly variant?: CallVariant;
+    readonly durationMs: number;
+    /** Whether the upstream called its own result an error, or there is none. */
+    readonly isError: boolean;
+    /** Why there is no result. */
+    readonly code?: string;
+  };
+  /** A legacy client opened a session; `session` is the beginning of its id, which alone opens nothing. */
+  readonly session_opened: { readonly session: string; readonly open: number };
+  readonly session_closed: { readonly session: string; readonly open: number; readonly reason: string };
+  /** A warning or an error in the proxy's own log. */
+  readonly log: {
+    readonly level: "warn" | "error";
+    readonly message: string;
+    readonly fields: Readonly<Record<string, string>>;
   };
 }
 
@@ -123,46 +146,69 @@ export type EventSubject = string | number;
 /** Takes events. */
 export type EventListener = (event: ProxyEvent) => void;
 
+/** Where the ids of events come from. */
+export interface EventIdSource {
+  /** The id given last. */
+  readonly last: number;
+  /** The one after; never waits. */
+  next(): number;
+}
+
 /** Options of {@link EventBus}. */
 export interface EventBusOptions {
+  /** @default counts from 1 */
+  readonly ids?: EventIdSource;
   /** Unix milliseconds. @default Date.now */
   readonly now?: () => number;
-  /** Told what a listener threw. */
+  /** Told what a listener threw; what it publishes itself would reach that listener again. */
   readonly onListenerError?: (error: unknown) => void;
 }
 
 /** Numbers events and hands them out. */
 export class EventBus {
   readonly #listeners = new Set<EventListener>();
+  readonly #ids: EventIdSource;
   readonly #now: () => number;
   readonly #onListenerError: (error: unknown) => void;
-  #lastId = 0;
+  /** What listeners published, until everybody has seen what they were told before. */
+  readonly #queue: ProxyEvent[] = [];
+  #isHandingOut = false;
   #revision: number | undefined;
 
   constructor(options: EventBusOptions = {}) {
+    this.#ids = options.ids ?? countFrom(0);
     this.#now = options.now ?? Date.now;
     this.#onListenerError = options.onListenerError ?? (() => {});
   }
 
-  /** Publishes and returns the event's id; all listeners have seen it by then. */
+  /** The id of the latest event; before the first, that of the last one of an earlier run. */
+  get lastId(): number {
+    return this.#ids.last;
+  }
+
+  /**
+   * Publishes and returns the event's id. All listeners have seen it by then, each in the order of ids; but what a
+   * listener publishes is handed out after the event it listens to.
+   */
   publish<Type extends EventType>(type: Type, data: EventData[Type], subject?: EventSubject): number {
-    this.#lastId += 1;
     const event = {
-      id: this.#lastId,
+      id: this.#ids.next(),
       time: this.#now(),
       type,
       ...(typeof subject === "string" ? { server: subject } : {}),
       ...(typeof subject === "number" ? { group: subject } : {}),
       ...(this.#revision === undefined ? {} : { revision: this.#revision }),
       data,
-    };
-    for (const listener of this.#listeners) {
-      try {
-        listener(event as unknown as ProxyEvent);
-      } catch (error) {
-        this.#onListenerError(error);
-      }
+    } as unknown as ProxyEvent;
+    if (this.#isHandingOut) {
+      this.#queue.push(event);
+      return event.id;
     }
+    this.#isHandingOut = true;
+    for (let next: ProxyEvent | undefined = event; next !== undefined; next = this.#queue.shift()) {
+      this.#handOut(next);
+    }
+    this.#isHandingOut = false;
     return event.id;
   }
 
@@ -182,4 +228,25 @@ export class EventBus {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
   }
+
+  #handOut(event: ProxyEvent): void {
+    for (const listener of this.#listeners) {
+      try {
+        listener(event);
+      } catch (error) {
+        this.#onListenerError(error);
+      }
+    }
+  }
+}
+
+/** Ids that follow a number, for as long as the process runs. */
+export function countFrom(last: number): EventIdSource {
+  let id = last;
+  return {
+    get last() {
+      return id;
+    },
+    next: () => (id += 1),
+  };
 }

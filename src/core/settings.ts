@@ -64,6 +64,14 @@ export interface LoggingSettings {
   readonly jsonFormat: boolean;
 }
 
+/** How much of what was done is kept. */
+export interface ActivitySettings {
+  /** 0: for ever. */
+  readonly retentionMs: number;
+  /** 0: nothing is written down. */
+  readonly maxRows: number;
+}
+
 /** A named set of servers as the file has it. */
 export interface GroupDefinition {
   readonly id: number;
@@ -115,6 +123,7 @@ export interface Settings {
   readonly environment: EnvironmentSettings;
   readonly logLevel: LogLevel;
   readonly logging: LoggingSettings;
+  readonly activity: ActivitySettings;
   readonly groups: readonly GroupDefinition[];
 }
 

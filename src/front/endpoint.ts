@@ -7,11 +7,17 @@
  * first request, so that listening does not wait for it. Stateless serving of legacy clients was rejected:
  * they expect their session id to mean something.
  */
-import type { Server, WebStandardStreamableHTTPServerTransport } from "@modelcontextprotocol/server";
+import type {
+  Server,
+  ServerContext,
+  WebStandardStreamableHTTPServerTransport,
+} from "@modelcontextprotocol/server";
 import { Hono } from "hono";
 
 import { messageOf } from "../core/errors.ts";
+import type { CallOrigin } from "../gateway/caller.ts";
 import type { MetaTools } from "../gateway/meta_tools.ts";
+import type { Sessions } from "../gateway/sessions.ts";
 import type { Log } from "../lib/log.ts";
 
 /** Sessions kept; the one idle for longest gives way to a new one. */
@@ -33,6 +39,20 @@ interface LegacySession {
 export interface McpEndpointOptions {
   readonly metaTools: MetaTools;
   readonly log: Log;
+  /** Where sessions and their calls are noted. */
+  readonly sessions?: Sessions;
+  /** Told of each session once when it opens and once when it ends. */
+  readonly onSession?: (news: SessionNews) => void;
+}
+
+/** What became of a session. */
+export interface SessionNews {
+  /** The beginning of its id; the whole of it is what lets a client use the session. */
+  readonly session: string;
+  /** Sessions that are open now. */
+  readonly open: number;
+  /** Why it ended; undefined when it was opened. */
+  readonly reason?: string;
 }
 
 /** The SDK, and what is made of it once. */
@@ -41,17 +61,23 @@ type Loaded = Awaited<ReturnType<typeof loadSdk>>;
 /** Serves MCP clients over HTTP. */
 export class McpEndpoint implements AsyncDisposable {
   /** The routes, to be mounted where the endpoint lives. */
-  readonly routes: Hono;
+  readonly routes: Hono<EndpointEnv>;
   readonly #options: McpEndpointOptions;
   readonly #sessions = new Map<string, LegacySession>();
+  /** The ids under which requests are answered and written down. */
+  readonly #requestIds = new WeakMap<Request, string>();
   #loading: Promise<Loaded> | undefined;
   #sweeper: Timer | undefined;
   #isClosed = false;
 
   constructor(options: McpEndpointOptions) {
     this.#options = options;
-    this.routes = new Hono();
-    this.routes.all("/", (context) => this.#serve(context.req.raw));
+    this.routes = new Hono<EndpointEnv>();
+    this.routes.all("/", (context) => {
+      const id = context.get("requestId");
+      if (id !== undefined) this.#requestIds.set(context.req.raw, id);
+      return this.#serve(context.req.raw);
+    });
   }
 
   /** Legacy sessions that are open. */
@@ -72,7 +98,7 @@ export class McpEndpoint implements AsyncDisposable {
     // Whoever asked for a load that failed was told.
     const loaded = await this.#loading?.catch(() => undefined);
     await loaded?.modern.close();
-    await Promise.all([...this.#sessions.keys()].map((id) => this.#end(id)));
+    await Promise.all([...this.#sessions.keys()].map((id) => this.#end(id, "the proxy stops")));
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -80,7 +106,11 @@ export class McpEndpoint implements AsyncDisposable {
   }
 
   #load(): Promise<Loaded> {
-    this.#loading ??= loadSdk(this.#options.metaTools, (error) => this.#note(error));
+    this.#loading ??= loadSdk({
+      metaTools: this.#options.metaTools,
+      originOf: (context) => this.#originOfCall(context),
+      onerror: (error) => this.#note(error),
+    });
     return this.#loading;
   }
 
@@ -101,6 +131,7 @@ export class McpEndpoint implements AsyncDisposable {
     const session = this.#sessions.get(id);
     if (session === undefined) return rpcError(404, -32001, "Session not found");
     session.usedAt = Date.now();
+    this.#options.sessions?.use(shortOf(id), { isCall: false });
     return session.transport.handleRequest(request);
   }
 
@@ -112,7 +143,7 @@ export class McpEndpoint implements AsyncDisposable {
       keepAliveMs: KEEP_ALIVE_MS,
       maxRequestBodySize: MAX_BODY_BYTES,
       onsessioninitialized: (id) => this.#keep(id, { transport, server, usedAt: Date.now() }),
-      onsessionclosed: (id) => void this.#sessions.delete(id),
+      onsessionclosed: (id) => void this.#drop(id, "the client ended it"),
     });
     transport.onerror = (error) => this.#note(error);
     await server.connect(transport);
@@ -121,32 +152,50 @@ export class McpEndpoint implements AsyncDisposable {
     return response;
   }
 
+  /** Every call of a tool passes here once. */
+  #originOfCall({ sessionId, http }: ServerContext): CallOrigin {
+    const session = sessionId === undefined ? undefined : shortOf(sessionId);
+    if (session !== undefined) this.#options.sessions?.use(session, { isCall: true });
+    const requestId = http?.req && this.#requestIds.get(http.req);
+    return { source: "mcp", requestId, session };
+  }
+
   #keep(id: string, session: LegacySession): void {
     if (this.#isClosed) return;
     this.#sessions.set(id, session);
+    this.#options.sessions?.open(shortOf(id), () => session.server.getClientVersion());
+    this.#options.onSession?.({ session: shortOf(id), open: this.#sessions.size });
     this.#sweeper ??= setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS);
     if (this.#sessions.size <= MAX_SESSIONS) return;
     let oldest: string | undefined;
     for (const [other, { usedAt }] of this.#sessions) {
       if (other !== id && usedAt < (this.#sessions.get(oldest ?? "")?.usedAt ?? Infinity)) oldest = other;
     }
-    if (oldest !== undefined) void this.#end(oldest).catch((error) => this.#note(error));
+    if (oldest !== undefined) void this.#end(oldest, "too many are open").catch((error) => this.#note(error));
   }
 
   #sweep(): void {
     const before = Date.now() - SESSION_IDLE_MS;
     for (const [id, { usedAt }] of this.#sessions) {
-      if (usedAt < before) void this.#end(id).catch((error) => this.#note(error));
+      if (usedAt < before) void this.#end(id, "nobody used it").catch((error) => this.#note(error));
     }
     if (this.#sessions.size > 0) return;
     clearInterval(this.#sweeper);
     this.#sweeper = undefined;
   }
 
-  async #end(id: string): Promise<void> {
-    const session = this.#sessions.get(id);
-    this.#sessions.delete(id);
+  async #end(id: string, reason: string): Promise<void> {
+    const session = this.#drop(id, reason);
     await session?.server.close();
+  }
+
+  #drop(id: string, reason: string): LegacySession | undefined {
+    const session = this.#sessions.get(id);
+    if (session === undefined) return undefined;
+    this.#sessions.delete(id);
+    this.#options.sessions?.end(shortOf(id), reason);
+    this.#options.onSession?.({ session: shortOf(id), open: this.#sessions.size, reason });
+    return session;
   }
 
   #note(error: unknown): void {
@@ -154,10 +203,21 @@ export class McpEndpoint implements AsyncDisposable {
   }
 }
 
-async function loadSdk(metaTools: MetaTools, onerror: (error: Error) => void) {
+/** What the middleware of the listener puts beside a request. */
+interface EndpointEnv {
+  readonly Variables: { requestId?: string };
+}
+
+interface LoadOptions {
+  readonly metaTools: MetaTools;
+  readonly originOf: (context: ServerContext) => CallOrigin;
+  readonly onerror: (error: Error) => void;
+}
+
+async function loadSdk({ metaTools, originOf, onerror }: LoadOptions) {
   const sdk = await import("@modelcontextprotocol/server");
   const { createMcpServer } = await import("./mcp.ts");
-  const createServer = (): Server => createMcpServer(metaTools);
+  const createServer = (): Server => createMcpServer(metaTools, originOf);
   const modern = sdk.createMcpHandler(createServer, {
     legacy: "reject",
     keepAliveMs: KEEP_ALIVE_MS,
@@ -165,6 +225,10 @@ async function loadSdk(metaTools: MetaTools, onerror: (error: Error) => void) {
     onerror,
   });
   return { sdk, createServer, modern };
+}
+
+function shortOf(id: string): string {
+  return id.slice(0, 8);
 }
 
 function rpcError(status: number, code: number, message: string): Response {

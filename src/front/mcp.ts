@@ -11,7 +11,9 @@ import type { CallToolResult, ListToolsResult, ServerContext } from "@modelconte
 
 import type { JsonObject } from "../core/model.ts";
 import { VERSION } from "../core/version.ts";
+import type { CallOrigin } from "../gateway/caller.ts";
 import type { MetaTools } from "../gateway/meta_tools.ts";
+import { traceOf } from "../lib/trace.ts";
 
 const INSTRUCTIONS =
   "mcpproxy gives access to many MCP servers. Find a tool with retrieve_tools, then call it with the meta tool named in call_with, passing its id as name.";
@@ -38,8 +40,15 @@ function assertCallParams(params: Readonly<Record<string, unknown>> | undefined)
   throw new ProtocolError(ProtocolErrorCode.InvalidParams, `Cannot call a tool: ${wrong}`);
 }
 
-/** Makes a server for one connection or one request; the same for both eras. */
-export function createMcpServer(metaTools: MetaTools): Server {
+/**
+ * Makes a server for one connection or one request; the same for both eras.
+ *
+ * @param originOf asked once for each call of a tool; the client's name is added
+ */
+export function createMcpServer(
+  metaTools: MetaTools,
+  originOf: (context: ServerContext) => CallOrigin = () => ({ source: "mcp" }),
+): Server {
   const server = new UnchangedServer(
     { name: "mcpproxy", title: "mcpproxy", version: VERSION },
     { capabilities: { tools: {} }, instructions: INSTRUCTIONS },
@@ -56,7 +65,12 @@ export function createMcpServer(metaTools: MetaTools): Server {
       );
     }
     const args = (params.arguments ?? {}) as JsonObject;
-    const result = await metaTools.call(params.name, args, callContext(context));
+    const client = server.getClientVersion();
+    const origin = {
+      ...originOf(context),
+      ...(client === undefined ? {} : { client: `${client.name} ${client.version}` }),
+    };
+    const result = await metaTools.call(params.name, args, { ...callContext(context), origin });
     return result as unknown as CallToolResult;
   });
   return server;
@@ -64,10 +78,17 @@ export function createMcpServer(metaTools: MetaTools): Server {
 
 function callContext(context: ServerContext): Parameters<MetaTools["call"]>[2] {
   const { signal, notify, _meta } = context.mcpReq;
+  const { headers } = context.http?.req ?? {};
+  const trace =
+    traceOf(_meta?.["traceparent"], _meta?.["tracestate"]) ??
+    (headers?.has("traceparent") === true
+      ? traceOf(headers.get("traceparent"), headers.get("tracestate"))
+      : undefined);
   const progressToken = _meta?.progressToken;
-  if (progressToken === undefined) return { signal };
+  if (progressToken === undefined) return { signal, trace };
   return {
     signal,
+    trace,
     // A client that is gone must not fail the call; its signal says so.
     onProgress: (progress) =>
       void notify({ method: "notifications/progress", params: { ...progress, progressToken } }).catch(

@@ -8,15 +8,34 @@
  */
 import type { KnownTool } from "../catalog/known_tool.ts";
 import { assertAllowed, callVariantOf } from "../catalog/policy.ts";
-import { ProxyError } from "../core/errors.ts";
+import { ProxyError, toProxyError } from "../core/errors.ts";
+import type { ErrorCode } from "../core/errors.ts";
 import type { CallVariant, JsonObject } from "../core/model.ts";
 import { splitToolId } from "../core/model.ts";
 import type { Settings } from "../core/settings.ts";
+import type { TraceContext } from "../lib/trace.ts";
 import type { Connection, UpstreamCall } from "../upstream/connection.ts";
 import type { Upstreams } from "../upstream/upstreams.ts";
 import { ArgumentChecker } from "./arguments.ts";
 import type { Finder } from "./finder.ts";
 import type { ResultCache } from "./result_cache.ts";
+
+/** A server's name, a colon, and a tool's name; whoever calls may send anything. */
+const MAX_ID_CHARS = 300;
+
+/** Of a result that is an error, what is told of it. */
+const ERROR_TEXT_CHARS = 1_000;
+
+/** Who asks, and by which way. */
+export interface CallOrigin {
+  readonly source: "mcp" | "api";
+  readonly requestId?: string | undefined;
+  /** The beginning of the id of a legacy session. */
+  readonly session?: string | undefined;
+  /** Name and version of the client's program, as it says itself. */
+  readonly client?: string | undefined;
+  readonly principal?: string | undefined;
+}
 
 /** What a call is made of. */
 export interface CallRequest {
@@ -27,6 +46,10 @@ export interface CallRequest {
   readonly args: JsonObject;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: UpstreamCall["onProgress"];
+  readonly origin?: CallOrigin | undefined;
+  /** Why, in the caller's words. */
+  readonly reason?: string | undefined;
+  readonly trace?: TraceContext | undefined;
 }
 
 /** What a {@link Caller} works with. */
@@ -35,6 +58,25 @@ export interface CallerDeps {
   readonly upstreams: Upstreams;
   readonly settings: () => Settings;
   readonly cache: ResultCache;
+  /** Told of each call some time after it ended, when its answer is on its way. */
+  readonly onCalls?: (calls: readonly CallReport[]) => void;
+}
+
+/** How a call ended. */
+export interface CallReport {
+  /** Undefined when no server has the name in the tool's id. */
+  readonly server: string | undefined;
+  /** As the caller named it, but not longer than names are. */
+  readonly tool: string;
+  readonly variant?: CallVariant;
+  readonly durationMs: number;
+  readonly isError: boolean;
+  readonly code?: ErrorCode;
+  /** For the record alone: it may hold secrets, as the next two may. */
+  readonly request: CallRequest;
+  readonly failure?: unknown;
+  /** The beginning of a result that is an error. */
+  readonly errorText?: string;
 }
 
 /** Calls tools. */
@@ -42,6 +84,7 @@ export class Caller {
   readonly #deps: CallerDeps;
   readonly #checker = new ArgumentChecker();
   readonly #inFlight = new Set<Promise<unknown>>();
+  #ended: CallReport[] = [];
 
   constructor(deps: CallerDeps) {
     this.#deps = deps;
@@ -54,12 +97,23 @@ export class Caller {
    */
   async call(request: CallRequest): Promise<JsonObject> {
     const call = this.#call(request);
+    const beganAt = performance.now();
     this.#inFlight.add(call);
     try {
-      return await call;
+      const result = await call;
+      this.#note(request, { beganAt, isError: result["isError"] === true, result });
+      return result;
+    } catch (error) {
+      this.#note(request, { beganAt, isError: true, error });
+      throw error;
     } finally {
       this.#inFlight.delete(call);
     }
+  }
+
+  /** Calls that wait for their answer. */
+  get inFlight(): number {
+    return this.#inFlight.size;
   }
 
   /** Waits until no call is in flight, `withinMs` at most; calls that begin meanwhile are waited for too. */
@@ -71,6 +125,32 @@ export class Caller {
       await Promise.race([Promise.allSettled(this.#inFlight), late.promise]);
     }
     clearTimeout(timer);
+  }
+
+  /** Reports go out together, and after the answers. */
+  #note(request: CallRequest, end: CallEnd): void {
+    const { id, variant } = request;
+    if (this.#deps.onCalls === undefined) return;
+    const durationMs = Math.round((performance.now() - end.beganAt) * 1_000) / 1_000;
+    const server = splitToolId(id)?.server;
+    const isKnown = server !== undefined && this.#deps.upstreams.find(server) !== undefined;
+    this.#ended.push({
+      server: isKnown ? server : undefined,
+      tool: id.slice(0, MAX_ID_CHARS),
+      ...(variant === undefined ? {} : { variant }),
+      durationMs,
+      isError: end.isError,
+      ...(end.error === undefined ? {} : { code: toProxyError(end.error).code, failure: end.error }),
+      ...(end.isError && end.result ? { errorText: errorTextOf(end.result) } : {}),
+      request,
+    });
+    if (this.#ended.length === 1) setImmediate(() => this.#report());
+  }
+
+  #report(): void {
+    const ended = this.#ended;
+    this.#ended = [];
+    this.#deps.onCalls?.(ended);
   }
 
   async #call(request: CallRequest): Promise<JsonObject> {
@@ -85,6 +165,7 @@ export class Caller {
       timeoutMs: remaining(endsAt),
       ...(signal ? { signal } : {}),
       ...(onProgress ? { onProgress } : {}),
+      ...(request.trace ? { trace: request.trace } : {}),
     });
     return this.#deps.cache.limit(result);
   }
@@ -116,6 +197,21 @@ export class Caller {
     const server = this.#deps.upstreams.find(splitToolId(id)?.server ?? "")?.server;
     return server?.callTimeoutMs ?? this.#deps.settings().callToolTimeoutMs;
   }
+}
+
+interface CallEnd {
+  /** On the monotonic clock. */
+  readonly beganAt: number;
+  readonly isError: boolean;
+  readonly error?: unknown;
+  readonly result?: JsonObject;
+}
+
+/** The first words of a result's content. */
+function errorTextOf({ content }: JsonObject): string {
+  const [block] = Array.isArray(content) ? (content as readonly unknown[]) : [];
+  const { text } = (block ?? {}) as { readonly text?: unknown };
+  return typeof text === "string" ? text.slice(0, ERROR_TEXT_CHARS) : "";
 }
 
 interface Wait {

@@ -16,10 +16,11 @@ import { ArgumentChecker, readArguments } from "./arguments.ts";
 import type { Caller, CallRequest } from "./caller.ts";
 import type { Finder, Found } from "./finder.ts";
 import { MAX_FOUND } from "./finder.ts";
+import type { MetaCallReport } from "./recorder.ts";
 import type { ResultCache } from "./result_cache.ts";
 
 /** What travels with a call of a meta tool. */
-export type MetaCallContext = Pick<CallRequest, "signal" | "onProgress">;
+export type MetaCallContext = Pick<CallRequest, "signal" | "onProgress" | "origin" | "trace">;
 
 /** What the meta tools work with. */
 export interface MetaToolsDeps {
@@ -27,6 +28,8 @@ export interface MetaToolsDeps {
   readonly caller: Caller;
   readonly cache: ResultCache;
   readonly settings: () => Settings;
+  /** Told of each call of a tool of our own, after it was answered. */
+  readonly onCall?: (report: MetaCallReport) => void;
 }
 
 /** The id says the name already. */
@@ -135,6 +138,8 @@ const CALL_TOOL: ToolDefinition = {
 
 const LISTED: readonly ToolDefinition[] = [RETRIEVE, DESCRIBE, ...CALL_TOOLS, READ_CACHE];
 
+const OWN_TOOLS: ReadonlySet<string> = new Set([RETRIEVE.name, DESCRIBE.name, READ_CACHE.name]);
+
 /** The agent tools. */
 export class MetaTools {
   readonly #deps: MetaToolsDeps;
@@ -182,17 +187,35 @@ export class MetaTools {
       );
     }
     this.#checker.check({ id: name, fingerprint: name, inputSchema: definition.inputSchema }, args);
-    if (name === "retrieve_tools") return jsonResult(this.#retrieve(args));
-    if (name === "describe_tool") return jsonResult(this.#describe(args["tool_ids"] as readonly string[]));
-    if (name === "read_cache")
-      return jsonResult(this.#deps.cache.read(args as unknown as Parameters<ResultCache["read"]>[0]));
+    if (OWN_TOOLS.has(name)) return this.#callOwn(name, args, context);
     const id = args["name"] as string;
     return this.#deps.caller.call({
       id,
       variant: name === "call_tool" ? undefined : (name as CallVariant),
       args: readArguments(id, { args: args["args"], json: args["args_json"] }),
+      reason: args["reason"] as string | undefined,
       ...context,
     });
+  }
+
+  #callOwn(name: string, args: JsonObject, context: MetaCallContext): JsonObject {
+    const beganAt = performance.now();
+    let error: unknown;
+    try {
+      return jsonResult(this.#answerOwn(name, args));
+    } catch (caught) {
+      error = caught;
+      throw caught;
+    } finally {
+      const report = { tool: name, args, origin: context.origin, durationMs: millisSince(beganAt), error };
+      if (this.#deps.onCall !== undefined) setImmediate(this.#deps.onCall, report);
+    }
+  }
+
+  #answerOwn(name: string, args: JsonObject): JsonObject {
+    if (name === "retrieve_tools") return this.#retrieve(args);
+    if (name === "describe_tool") return this.#describe(args["tool_ids"] as readonly string[]);
+    return this.#deps.cache.read(args as unknown as Parameters<ResultCache["read"]>[0]);
   }
 
   #retrieve(args: JsonObject): JsonObject {
@@ -289,6 +312,10 @@ function faultOf(error: ProxyError): JsonObject {
 
 function jsonResult(value: JsonObject): JsonObject {
   return { content: [{ type: "text", text: JSON.stringify(value) }] };
+}
+
+function millisSince(beganAt: number): number {
+  return Math.round((performance.now() - beganAt) * 1_000) / 1_000;
 }
 
 function rounded(score: number): number {

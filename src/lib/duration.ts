@@ -21,6 +21,7 @@ const MS_PER_UNIT: Readonly<Record<string, number>> = {
 /** Where Go's 64-bit nanosecond counter ends, about 292 years. */
 const MAX_MS = 9_223_372_036_854;
 const NS_PER_MS = 1e6;
+const MS_PER_DAY = 86_400_000;
 
 const WHOLE = /^[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+$/;
 const PART = /(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)/g;
@@ -40,6 +41,12 @@ export function parseDuration(text: string): number | undefined {
   if (ms > MAX_MS) return undefined;
   if (!Number.isInteger(ms)) ms = Math.round(ms * NS_PER_MS) / NS_PER_MS;
   return text.startsWith("-") && ms !== 0 ? -ms : ms;
+}
+
+/** Reads a duration that may be given in whole days, `"30d"`, which Go's own do not know. */
+export function parsePeriod(text: string): number | undefined {
+  const days = /^(\d+)d$/.exec(text)?.[1];
+  return days === undefined ? parseDuration(text) : Number(days) * MS_PER_DAY;
 }
 
 /**

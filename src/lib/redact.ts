@@ -27,6 +27,8 @@ const REFERENCE = /^\$\{[a-z]+:[^}]*\}$/;
 const AUTH_SCHEME = /\b(Bearer|Basic|Token|ApiKey)(\s+)[^\s"',;]+/gi;
 const URL_IN_TEXT = /\b[a-z][a-z\d+.-]{0,30}:\/\/[^\s"'<>`]+/gi;
 const PAIR_IN_TEXT = /(["']?)([A-Za-z][\w.-]{1,60})\1(\s*[=:]\s*)("(?:[^"\\]|\\.)*"|'[^']*'|[^\s"',;&}]+)/g;
+/** What each of the forms above has in it; a text without it holds none of them, and is most texts. */
+const MAY_HOLD_SECRET = /[:=]|[-_][\w-]{8}|AKIA|ASIA|AIza|eyJ|\b(?:Bearer|Basic|Token|ApiKey)\s/i;
 /** From here on a run of mixed letters and digits in a path is more likely a key than a word. */
 const KEY_LENGTH_MIN = 20;
 
@@ -78,6 +80,7 @@ export function redactText(text: string, secrets: Iterable<string> = []): string
   for (const secret of [...secrets].toSorted((a, b) => b.length - a.length)) {
     if (secret.length >= 4) result = result.replaceAll(secret, MASK);
   }
+  if (!MAY_HOLD_SECRET.test(result)) return result;
   result = result.replace(URL_IN_TEXT, redactUrl).replace(AUTH_SCHEME, `$1$2${MASK}`);
   return redactForms(result.replace(PAIR_IN_TEXT, redactPair));
 }

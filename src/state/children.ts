@@ -33,19 +33,27 @@ export class Children implements ChildRegistry, AsyncDisposable {
   readonly instance: string = crypto.randomUUID();
   readonly marker: Readonly<Record<string, string>> = { [MARKER]: this.instance };
   readonly #options: ChildrenOptions;
+  readonly #running = new Set<number>();
 
   constructor(options: ChildrenOptions) {
     this.#options = options;
   }
 
+  /** Processes of servers that run. */
+  get size(): number {
+    return this.#running.size;
+  }
+
   added({ pid, name }: { readonly pid: number; readonly name: string }): void {
     const { guard, store } = this.#options;
+    this.#running.add(pid);
     guard.added(pid);
     store.addChild({ pid, pgid: pid, born: birthOf(pid) ?? "", instance: this.instance, server: name });
   }
 
   removed(pid: number): void {
     const { guard, store } = this.#options;
+    this.#running.delete(pid);
     guard.removed(pid);
     store.removeChild(pid);
   }

@@ -9,7 +9,7 @@
 import { homedir } from "node:os";
 import { dirname, resolve } from "node:path";
 import { ProxyError } from "../core/errors.ts";
-import { parseDuration } from "../lib/duration.ts";
+import { parseDuration, parsePeriod } from "../lib/duration.ts";
 import { formatPath, parseJsonc } from "../lib/jsonc.ts";
 import { oneLine } from "../lib/log.ts";
 import { Slugs } from "../lib/slug.ts";
@@ -442,6 +442,10 @@ function toSettings(
     },
     logLevel: logLevelOf(entry),
     logging: loggingOf(entry, folders),
+    activity: {
+      retentionMs: parsePeriod(entry.activity.retention) ?? 0,
+      maxRows: entry.activity.max_rows,
+    },
     groups,
   };
 }

@@ -12,6 +12,7 @@ import init from "../../drizzle/0000_init.sql" with { type: "text" };
 import supervision from "../../drizzle/0001_supervision.sql" with { type: "text" };
 import children from "../../drizzle/0002_children.sql" with { type: "text" };
 import commits from "../../drizzle/0003_commits.sql" with { type: "text" };
+import activity from "../../drizzle/0004_activity.sql" with { type: "text" };
 import { ProxyError } from "../core/errors.ts";
 
 /** In the order they are applied; never reordered, only appended to. */
@@ -20,6 +21,7 @@ const MIGRATIONS: readonly { readonly tag: string; readonly sql: string }[] = [
   { tag: "0001_supervision", sql: supervision },
   { tag: "0002_children", sql: children },
   { tag: "0003_commits", sql: commits },
+  { tag: "0004_activity", sql: activity },
 ];
 
 /**

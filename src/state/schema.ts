@@ -6,7 +6,7 @@
  * database costs time and history, never a configuration. Times are Unix milliseconds. One JSON column for a
  * whole server was rejected: `tool_count` and `connected_at` decide the order of starting and are read alone.
  */
-import { integer, primaryKey, sqliteTable, text } from "drizzle-orm/sqlite-core";
+import { index, integer, primaryKey, real, sqliteTable, text } from "drizzle-orm/sqlite-core";
 
 /** What was learned of each server. */
 export const servers = sqliteTable("servers", {
@@ -75,3 +75,32 @@ export const commits = sqliteTable("commits", {
   summary: text().notNull(),
   at: integer().notNull(),
 });
+
+/** What was done, by whom, and what came of it; ids are given by the writer and only grow. */
+export const activity = sqliteTable(
+  "activity",
+  {
+    id: integer().primaryKey(),
+    at: integer().notNull(),
+    /** As in `tool_call`. */
+    type: text().notNull(),
+    /** Where it came from: `mcp`, `api`, `proxy`. */
+    source: text().notNull(),
+    /** `success`, `error` or `blocked`. */
+    status: text().notNull(),
+    server: text(),
+    tool: text(),
+    /** What a call was meant to be: `read`, `write` or `destructive`. */
+    intent: text(),
+    durationMs: real("duration_ms"),
+    requestId: text("request_id"),
+    session: text(),
+    principal: text(),
+    /** What went wrong, secrets hidden. */
+    message: text(),
+    /** Arguments and further facts as JSON, secrets hidden. */
+    detail: text(),
+  },
+  // No other index: each one costs a call more than its entry, and reading goes in slices.
+  (table) => [index("activity_request").on(table.requestId)],
+);

@@ -15,6 +15,7 @@ import { messageOf } from "../core/errors.ts";
 import type { Era, StartupMode } from "../core/model.ts";
 import { STARTUP_MODES } from "../core/model.ts";
 import type { Log } from "../lib/log.ts";
+import { Activity } from "./activity.ts";
 import { Commits } from "./commits.ts";
 import type { CommitEffects } from "./commits.ts";
 import { asStoreError, isCorrupt, openDatabase, setAside } from "./database.ts";
@@ -95,6 +96,8 @@ type Find = (name: string) => ServerMemory | undefined;
 export class Store implements AsyncDisposable {
   /** The journal of configuration commits; its calls belong inside {@link Store.transact}. */
   readonly commits: Commits;
+  /** The record of what was done. */
+  readonly activity: Activity;
   readonly #db: Database;
   readonly #log: Log;
   readonly #statements: ReturnType<typeof prepareStatements>;
@@ -108,6 +111,7 @@ export class Store implements AsyncDisposable {
     this.#log = log;
     this.#statements = prepareStatements(db);
     this.commits = new Commits(db);
+    this.activity = new Activity({ db, log });
     for (const row of this.#statements.allServers.all()) this.#servers.set(row.name, fromRow(row));
   }
 
@@ -277,6 +281,7 @@ export class Store implements AsyncDisposable {
     if (this.#isClosed) return;
     this.flush();
     this.#isClosed = true;
+    this.activity.close();
     this.#db.close();
   }
 

@@ -19,6 +19,7 @@ import { messageOf, ProxyError } from "../core/errors.ts";
 import type { JsonObject, Server, ToolDefinition } from "../core/model.ts";
 import { orAborted } from "../lib/abort.ts";
 import type { Log } from "../lib/log.ts";
+import type { TraceContext } from "../lib/trace.ts";
 import { describeFailure } from "./failure.ts";
 import { shakeHands } from "./handshake.ts";
 import type { Session, Verdict } from "./handshake.ts";
@@ -58,6 +59,7 @@ export interface UpstreamCall {
   readonly timeoutMs: number;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: Progress) => void;
+  readonly trace?: TraceContext;
 }
 
 /** The link to one upstream. */
@@ -116,6 +118,11 @@ export class Connection implements Link {
   /** The last lines the upstream's process wrote to stderr. */
   stderr(count: number): readonly string[] {
     return this.#process?.stderr.last(count) ?? [];
+  }
+
+  /** Hides in a text the secrets of the server's entry, and what looks like one. */
+  redact(text: string): string {
+    return redactorOf(this.server, this.#deps.context)(text);
   }
 
   stop(graceMs: number): void {
@@ -191,7 +198,11 @@ export class Connection implements Link {
     if (session === undefined || !this.#isReady) {
       throw new ProxyError("SERVER_NOT_READY", `Cannot call '${this.server.name}': it is not connected`);
     }
-    const params = { name: call.definition.name, arguments: call.args };
+    const params = {
+      name: call.definition.name,
+      arguments: call.args,
+      ...(call.trace ? { _meta: { ...call.trace } } : {}),
+    };
     const options = requestOptions(call);
     // Only the SDK's own call mirrors arguments into headers, where a tool asks for it (SEP-2243).
     if (
@@ -314,7 +325,7 @@ export class Connection implements Link {
     const { server } = this;
     this.#deps.log.debug("Cause of a failure", {
       server: server.name,
-      cause: this.#redact(messageOf(error)),
+      cause: this.redact(messageOf(error)),
     });
     this.#hooks.onFail(failure);
   }
@@ -359,7 +370,7 @@ export class Connection implements Link {
       });
     }
     if (error instanceof ProtocolError) {
-      return new ProxyError("CALL_FAILED", `Cannot call '${id}': ${this.#redact(error.message)}`, {
+      return new ProxyError("CALL_FAILED", `Cannot call '${id}': ${this.redact(error.message)}`, {
         cause: error,
         data: { upstream_code: error.code },
       });
@@ -388,16 +399,12 @@ export class Connection implements Link {
       stderr: this.#process?.stderr.last() ?? [],
       timedOutAfterMs,
       retryAfterMs: this.#retryAfterMs,
-      redact: (text) => this.#redact(text),
+      redact: (text) => this.redact(text),
     });
   }
 
-  #redact(text: string): string {
-    return redactorOf(this.server, this.#deps.context)(text);
-  }
-
   #warn(message: string, error: unknown): void {
-    this.#deps.log.warn(message, { server: this.server.name, cause: this.#redact(messageOf(error)) });
+    this.#deps.log.warn(message, { server: this.server.name, cause: this.redact(messageOf(error)) });
   }
 }
 

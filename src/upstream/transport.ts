@@ -9,11 +9,12 @@ import { SSEClientTransport, StreamableHTTPClientTransport } from "@modelcontext
 import type { Transport } from "@modelcontextprotocol/client";
 
 import { ProxyError } from "../core/errors.ts";
-import type { Server } from "../core/model.ts";
+import type { JsonObject, Server } from "../core/model.ts";
 import type { EnvironmentSettings } from "../core/settings.ts";
 import { capBody } from "../lib/capped_body.ts";
 import type { ChildRegistry, StopOptions } from "../lib/child.ts";
 import { isSecretName, redactText } from "../lib/redact.ts";
+import { traceOf } from "../lib/trace.ts";
 import { resolveServer } from "../state/secrets.ts";
 import type { Environment } from "../state/secrets.ts";
 import { childEnvironment } from "./environment.ts";
@@ -92,7 +93,7 @@ function observedFetch(
   context: TransportContext,
 ): (input: string | URL, init?: RequestInit) => Promise<Response> {
   return async (input, init) => {
-    const response = capBody(await fetch(input, init), {
+    const response = capBody(await fetch(input, withTrace(init)), {
       maxBytes: MAX_BODY_BYTES,
       isUnwanted: isLogMessage,
     });
@@ -104,6 +105,18 @@ function observedFetch(
     }
     return response;
   };
+}
+
+/** Tells the trace of a call to what stands between here and the upstream; most calls have none. */
+function withTrace(init: RequestInit | undefined): RequestInit | undefined {
+  const { body } = init ?? {};
+  if (typeof body !== "string" || !body.includes('"traceparent"')) return init;
+  const { params } = JSON.parse(body) as { readonly params?: { readonly _meta?: JsonObject } };
+  const trace = traceOf(params?._meta?.["traceparent"], params?._meta?.["tracestate"]);
+  if (trace === undefined) return init;
+  const headers = new Headers(init?.headers);
+  for (const [name, value] of Object.entries(trace)) headers.set(name, value as string);
+  return { ...init, headers };
 }
 
 /** Makes the function that hides in a text what the server's entry holds of secrets, resolved ones included. */

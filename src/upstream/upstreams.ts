@@ -91,6 +91,11 @@ export class Upstreams implements AsyncDisposable {
     return this.#supervisor.state;
   }
 
+  /** Who starts, and who waits to: of processes and of URLs. */
+  get lanes(): Supervisor<Connection>["lanes"] {
+    return this.#supervisor.lanes;
+  }
+
   /** Whether it has started, and every server that is wanted has had its first attempt. */
   get isSettled(): boolean {
     return this.#hasStarted && this.#supervisor.isSettled;

@@ -6,7 +6,7 @@
  */
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { formatDuration, parseDuration } from "../../src/lib/duration.ts";
+import { formatDuration, parseDuration, parsePeriod } from "../../src/lib/duration.ts";
 
 test.each([
   ["90s", 90_000],
@@ -92,4 +92,16 @@ test("parseDuration() ends on any text", () => {
   fc.assert(
     fc.property(fc.string(), (text) => expect(["number", "undefined"]).toContain(typeof parseDuration(text))),
   );
+});
+
+test.each([
+  ["30d", 30 * 86_400_000],
+  ["0d", 0],
+  ["12h", 12 * 3_600_000],
+  ["1.5d", undefined],
+  ["-1d", undefined],
+  ["d", undefined],
+  ["30 d", undefined],
+])("parsePeriod() reads %s", (text, ms) => {
+  expect(parsePeriod(text)).toBe(ms);
 });

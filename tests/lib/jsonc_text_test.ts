@@ -10,6 +10,7 @@ import type { JsonPath } from "../../src/lib/jsonc.ts";
 import { parseJsonc } from "../../src/lib/jsonc.ts";
 import type { JsoncEdit } from "../../src/lib/jsonc_text.ts";
 import { JsoncText } from "../../src/lib/jsonc_text.ts";
+import { verifies } from "../requirements.ts";
 
 const set = (path: JsonPath, value: unknown): JsoncEdit => ({ kind: "set", path, value });
 const remove = (...path: JsonPath): JsoncEdit => ({ kind: "remove", path });
@@ -504,6 +505,7 @@ test("JsoncText.edit() says what the edits mean and keeps all comments and untou
 });
 
 test("JsoncText.edit() changes no byte away from one edit", () => {
+  verifies("EDIT-BYTES");
   fc.assert(
     fc.property(document, choice, (draft, one) => {
       const before = draft.text;

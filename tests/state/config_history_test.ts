@@ -8,6 +8,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { ConfigHistory, hashOf } from "../../src/state/config_history.ts";
 import { failureOf, tempDir } from "../fixtures/wait.ts";
+import { verifies } from "../requirements.ts";
 
 const folders: Disposable[] = [];
 
@@ -58,6 +59,7 @@ test("ConfigHistory.keep() keeps a text with its time and revision, only for the
 });
 
 test("ConfigHistory.keep() keeps one a minute, none twice, also after a restart and a clock set back", () => {
+  verifies("COMMIT-BACKUPS");
   const at = (seconds: number): void => {
     setSystemTime(new Date(Date.UTC(2026, 0, 1) + seconds * 1_000));
   };
@@ -179,6 +181,7 @@ test("ConfigHistory.diff() of texts with nothing in common stays quick and right
 });
 
 test("ConfigHistory.diff() masks secrets wherever they stand, and still shows that they changed", () => {
+  verifies("HISTORY-DIFF");
   const { history } = makeHistory();
   const make = (secret: string): string => `{
   "api_key": "${secret}-1",

@@ -28,6 +28,7 @@ import { readSettled, takeSettled, watchConfig } from "../../src/state/config_wa
 import { failureOf, tempDir, waitFor } from "../fixtures/wait.ts";
 import { VirtualClock } from "../upstream/virtual_clock.ts";
 import type { ConfigWatchOptions, WatchFolder } from "../../src/state/config_watch.ts";
+import { verifies } from "../requirements.ts";
 
 /** The net would find all of this too, five seconds later; so wait for less. */
 const IN_TIME_MS = 4_000;
@@ -154,6 +155,7 @@ test("watchConfig() tells of a link that is pointed elsewhere, and of what chang
 });
 
 test("watchConfig() tells of a target that is replaced or written, at the end of a chain of links", async () => {
+  verifies("RELOAD-WATCH");
   using seen = new Seen((folder) => {
     for (const name of ["x", "y", "z"]) mkdirSync(join(folder, name));
     writeFileSync(join(folder, "z", "end.json"), "0");

@@ -19,11 +19,13 @@ import { changeOf, Fleet, simServers } from "./fleet.ts";
 import type { ChangeParts } from "./fleet.ts";
 import { simServer } from "./simulation.ts";
 import { HANGS, healthy } from "./virtual_link.ts";
+import { verifies } from "../requirements.ts";
 
 const FAULT = { file: "f", line: 1, column: 1, key: "k", message: "bad", advice: "mend" };
 const KNOWN = { everConnected: true, toolCount: 5 } as const;
 
 test("Supervisor.reconcile() restarts what changed, starts what is new, ends what is gone, and touches no other of 159", () => {
+  verifies("RECONCILE-ONLY-CHANGED");
   const names = Array.from({ length: 159 }, (_, at) => `s${at}`);
   const fleet = new Fleet(simServers(...names), { settings: { maxConcurrentConnections: 40 } }).start();
   const others = names.slice(4).map((name) => ({ name, link: fleet.get(name).link }));
@@ -133,6 +135,7 @@ test("Supervisor.reconcile() says which keys of a server changed", () => {
 });
 
 test("Supervisor.reconcile() keeps link, calls, failures and history of a renamed server, under the new name", () => {
+  verifies("RENAME-KEEPS");
   const fleet = new Fleet(simServers("a", "b", "c")).start();
   const { link } = fleet.get("a");
   link?.use(60_000);

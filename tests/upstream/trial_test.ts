@@ -6,6 +6,7 @@ import { FAST, hostMocks, mock, tool, untilState } from "../fixtures/mocks.ts";
 import { makeServer, openUpstreams, readJournal, stdioServer } from "../fixtures/upstreams.ts";
 import type { OpenUpstreams } from "../fixtures/upstreams.ts";
 import { failureOf, liveMembers, tempDir, waitFor } from "../fixtures/wait.ts";
+import { verifies } from "../requirements.ts";
 
 const SOON = { timeoutMs: 5_000 };
 const QUICK = { supervision: FAST };
@@ -29,6 +30,7 @@ for (const transport of ["stdio", "streamable_http", "sse"] as const) {
 }
 
 test.concurrent("Upstreams.trial() ends the process it started, however stubborn, before it answers", async () => {
+  verifies("TRIAL-LEAVES-NOTHING");
   using folder = tempDir();
   const journal = join(folder.path, "journal");
   const flags = ["--journal", journal, "--ignore-eof", "--ignore-term"];

@@ -1,0 +1,143 @@
+/**
+ * Which events a stream wants.
+ *
+ * Owns reading `types`, `servers` and `groups` from an address, and the decision on an event. Invariants: each given
+ * list narrows, servers and groups together name the subjects (one of either is enough); a group means its members at
+ * the time of the event, those of the groups below it too; two filters that mean the same have the same key, so that
+ * events are picked once for both. A filter language was rejected: these three are what a page or a script asks for.
+ */
+import type { Groups } from "../catalog/groups.ts";
+import { ProxyError } from "../core/errors.ts";
+import { EVENT_TYPES } from "../core/event_schema.ts";
+import type { EventType, ProxyEvent } from "../core/events.ts";
+import { nearestWord } from "../lib/nearest.ts";
+
+/** What tells of the state of servers, as `/ws/servers` does. */
+export const STATE_TYPES: readonly EventType[] = [
+  "server_added",
+  "server_removed",
+  "server_renamed",
+  "server_state_changed",
+  "server_auto_disabled",
+  "server_recovered",
+  "quarantine_changed",
+  "auto_disable_suspended",
+];
+
+/** Decides on events. */
+export interface EventFilter {
+  /** The same for all filters that mean the same. */
+  readonly key: string;
+  readonly matches: (event: ProxyEvent) => boolean;
+}
+
+/** Options of {@link readFilter}. */
+export interface FilterOptions {
+  /** The groups in force. */
+  readonly groups: () => Groups;
+  /** What the stream has at most. @default all */
+  readonly among?: readonly EventType[];
+}
+
+/**
+ * Reads a filter from the query of an address; a comma inside of a name is written `%2C`.
+ *
+ * @throws {ProxyError} `USAGE` for an unknown type, `GROUP_UNKNOWN`.
+ */
+export function readFilter(query: string, options: FilterOptions): EventFilter {
+  const { groups, among } = options;
+  const types = typesOf(listOf(query, "types"), among);
+  const servers = listOf(query, "servers");
+  const groupIds = listOf(query, "groups").map((name) => groups().get(name).id);
+  const key = JSON.stringify(
+    [types, servers, groupIds.map(String)].map((list) => [...new Set(list)].toSorted()),
+  );
+  const isWanted = new Set<string>(types);
+  const subjects =
+    servers.length + groupIds.length === 0
+      ? undefined
+      : new Subjects({ servers: new Set(servers), groupIds, groups });
+  return {
+    key,
+    matches: (event) => (isWanted.size === 0 || isWanted.has(event.type)) && (subjects?.has(event) ?? true),
+  };
+}
+
+interface SubjectsOptions {
+  readonly servers: ReadonlySet<string>;
+  readonly groupIds: readonly number[];
+  readonly groups: () => Groups;
+}
+
+/** Servers and groups whose events are wanted. */
+class Subjects {
+  readonly #options: SubjectsOptions;
+  #seen: Groups | undefined;
+  #members: ReadonlySet<string> = new Set();
+  #groups: ReadonlySet<number> = new Set();
+  /** Members of the revision before: a server that is removed is in no group any more. */
+  #former: ReadonlySet<string> = new Set();
+
+  constructor(options: SubjectsOptions) {
+    this.#options = options;
+    this.#look();
+  }
+
+  has(event: ProxyEvent): boolean {
+    this.#look();
+    const { server, group, type } = event;
+    if (group !== undefined && this.#groups.has(group)) return true;
+    if (server === undefined) return false;
+    if (this.#options.servers.has(server) || this.#members.has(server)) return true;
+    if (type === "server_renamed") return this.#options.servers.has(event.data.from);
+    return type === "server_removed" && this.#former.has(server);
+  }
+
+  /** Groups are made anew with each revision of the configuration. */
+  #look(): void {
+    const groups = this.#options.groups();
+    if (groups === this.#seen) return;
+    this.#seen = groups;
+    this.#former = this.#members;
+    const { groupIds } = this.#options;
+    this.#members = new Set(groupIds.flatMap((id) => groups.members(id)));
+    const all = new Set(groupIds);
+    for (const id of all) for (const child of groups.children(id)) all.add(child.id);
+    this.#groups = all;
+  }
+}
+
+function typesOf(wanted: readonly string[], among: readonly EventType[] | undefined): readonly string[] {
+  const known: readonly string[] = among ?? EVENT_TYPES;
+  for (const type of wanted) {
+    if (known.includes(type)) continue;
+    const similar = nearestWord(type, known);
+    throw new ProxyError(
+      "USAGE",
+      `Cannot filter by the type '${type.slice(0, 60)}': this stream has none such`,
+      {
+        hint: similar === undefined ? `The types are ${known.join(", ")}` : `Did you mean '${similar}'?`,
+      },
+    );
+  }
+  return wanted.length > 0 ? wanted : (among ?? []);
+}
+
+/** The items of all parameters of a name; split before they are decoded. */
+function listOf(query: string, name: string): readonly string[] {
+  return query
+    .replace(/^\?/, "")
+    .split("&")
+    .filter((part) => part.startsWith(`${name}=`))
+    .flatMap((part) => part.slice(name.length + 1).split(","))
+    .map(decode)
+    .filter((item) => item !== "");
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text.replaceAll("+", " ")).trim();
+  } catch (error) {
+    throw new ProxyError("USAGE", `Cannot read '${text.slice(0, 60)}' in the address`, { cause: error });
+  }
+}

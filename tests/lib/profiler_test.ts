@@ -1,0 +1,42 @@
+/**
+ * The profiler: forms that DevTools read, and one profile at a time.
+ */
+import { expect, test } from "bun:test";
+import { openSync, closeSync } from "node:fs";
+import { openHandleCount, openHandles, profileCpu, snapshotHeap } from "../../src/lib/profiler.ts";
+
+test("profileCpu() samples the process, and only once at a time", async () => {
+  const first = profileCpu(50);
+  expect(await profileCpu(50)).toBeUndefined();
+  // An idle process has no samples.
+  const endsAt = performance.now() + 20;
+  await Bun.sleep(1);
+  while (performance.now() < endsAt) JSON.stringify({ endsAt });
+  const profile = (await first) as Record<string, unknown>;
+  for (const key of ["nodes", "samples", "timeDeltas"]) expect(profile[key]).toBeArray();
+  expect(profile["endTime"]).toBeGreaterThan(profile["startTime"] as number);
+  // The place is free again.
+  expect(await profileCpu(1)).toBeDefined();
+});
+
+test("profileCpu() ends early with what it has when nobody waits any more", async () => {
+  const beganAt = performance.now();
+  const profile = (await profileCpu(60_000, AbortSignal.timeout(20))) as Record<string, unknown>;
+  expect(profile["nodes"]).toBeArray();
+  expect(performance.now() - beganAt).toBeLessThan(5_000);
+});
+
+test("snapshotHeap() is a snapshot as V8 writes it", () => {
+  const snapshot = JSON.parse(snapshotHeap()) as Record<string, unknown>;
+  for (const key of ["snapshot", "nodes", "edges", "strings"]) expect(snapshot).toHaveProperty(key);
+});
+
+test.if(process.platform === "linux")("openHandles() counts what is open by its kind", () => {
+  const before = { handles: openHandles(), count: openHandleCount() };
+  const file = openSync(import.meta.path, "r");
+  const after = { handles: openHandles(), count: openHandleCount() };
+  closeSync(file);
+  expect(after.count).toBe(before.count + 1);
+  expect(after.handles.total).toBe(before.handles.total + 1);
+  expect(after.handles.kinds["file"]).toBe((before.handles.kinds["file"] ?? 0) + 1);
+});

@@ -122,8 +122,8 @@ function withTrace(init: RequestInit | undefined): RequestInit | undefined {
 /** Makes the function that hides in a text what the server's entry holds of secrets, resolved ones included. */
 export function redactorOf(server: Server, context: TransportContext): (text: string) => string {
   try {
-    const { args, env, headers, secrets } = resolveServer(server, context.env);
-    const known = new Set(secrets);
+    const { args, env, headers, secrets, url } = resolveServer(server, context.env);
+    const known = new Set([...secrets, ...secretsInUrl(url)]);
     for (const [name, value] of [...env, ...headers]) {
       if (!isSecretName(name)) continue;
       known.add(value);
@@ -138,4 +138,12 @@ export function redactorOf(server: Server, context: TransportContext): (text: st
     // A reference has no value: there is nothing to hide beside what looks like a secret.
     return (text) => redactText(text);
   }
+}
+
+/** What an upstream may repeat of its own address. */
+function secretsInUrl(text: string | undefined): string[] {
+  const url = text === undefined ? null : URL.parse(text);
+  if (url === null) return [];
+  const inQuery = [...url.searchParams].flatMap(([name, value]) => (isSecretName(name) ? [value] : []));
+  return [...inQuery, url.password].filter((value) => value !== "");
 }

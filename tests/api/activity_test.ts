@@ -328,7 +328,7 @@ test("30 canaries in headers, addresses and arguments stand in no list, export, 
   expect(all.length + own.length).toBeGreaterThanOrEqual(30);
   await using echo = serveTools([makeDefinition("echo", READ), makeDefinition("fails", READ)], {
     call: (name, given) => ({
-      content: [{ type: "text", text: `${JSON.stringify(given)} ${inHeader} ${inUrl}` }],
+      content: [{ type: "text", text: `${inHeader} ${inUrl} ${JSON.stringify(given)}` }],
       ...(name === "fails" ? { isError: true } : {}),
     }),
   });

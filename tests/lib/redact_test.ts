@@ -129,3 +129,21 @@ test("redactText() ends on any text, and repeating it changes nothing", () => {
     }),
   );
 });
+
+test.each([
+  "sk-canary12",
+  "ghp_canary12",
+  "github_pat_canary12",
+  "AKIACANARY0123456789",
+  "ASIACANARY0123456789",
+  "AIzacanary012345678901234567890",
+  "eyJcanary.canary.canary",
+  "Bearer canary",
+  "basic canary",
+  "TOKEN canary",
+  "ApiKey canary",
+])("redactText() hides %s with nothing around it that tells of a secret", (secret) => {
+  const shown = redactText(`word ${secret} word`);
+  expect(shown).toStartWith("word ");
+  expect(shown).not.toMatch(/canary/i);
+});

@@ -43,10 +43,11 @@ function workers(): number {
   }).length;
 }
 
-/** Calls `work` and tells the longest time, in milliseconds, in which nothing else could run. */
-async function longestGapMs(work: () => Promise<unknown>): Promise<number> {
+/** Calls `work` and tells the longest time in which nothing else could run, as a share of all the time it took. */
+async function longestGapRatio(work: () => Promise<unknown>): Promise<number> {
   let longest = 0;
-  let last = performance.now();
+  const startedAt = performance.now();
+  let last = startedAt;
   const note = (): void => {
     longest = Math.max(longest, performance.now() - last);
     last = performance.now();
@@ -55,25 +56,27 @@ async function longestGapMs(work: () => Promise<unknown>): Promise<number> {
   await work();
   note();
   clearInterval(timer);
-  return longest;
+  return longest / (performance.now() - startedAt);
 }
+
+/** Seen: 2 to 10 %. */
+const GAP_RATIO = 0.3;
 
 test("parseAside() gives of 8.9 MB what parseConfig() gives, and other things run meanwhile", async () => {
   expect(Buffer.byteLength(large)).toBeGreaterThan(8_900_000);
   const gaps: number[] = [];
-  // The best of a few: others share the machine. Read here, none of them is below 300 ms.
-  while (gaps.length < 5 && !(Math.min(...gaps) < 50)) {
+  // The best of a few: others share the machine. Read here, the gap is the whole of it.
+  while (gaps.length < 5 && !(Math.min(...gaps) < GAP_RATIO)) {
     gaps.push(
-      await longestGapMs(async () => {
+      await longestGapRatio(async () => {
         const reading = parseAside(large, OPTIONS);
         if (process.platform === "linux") await waitFor("the worker runs", () => workers() === 1);
         await reading;
       }),
     );
   }
-  expect(Math.min(...gaps)).toBeLessThan(50);
+  expect(Math.min(...gaps)).toBeLessThan(GAP_RATIO);
   expect(workers()).toBe(0);
-  if (process.env["SHOW"]) console.log(gaps);
 
   const config = await parseAside(large, OPTIONS);
   expect(config.servers).toHaveLength(SERVERS);

@@ -8,7 +8,7 @@
  */
 import { Groups } from "../catalog/groups.ts";
 import { messageOf, ProxyError } from "../core/errors.ts";
-import type { ConfigChange, EventBus } from "../core/events.ts";
+import type { EventBus } from "../core/events.ts";
 import type { Server } from "../core/model.ts";
 import type { Config, Settings } from "../core/settings.ts";
 import type { Log } from "../lib/log.ts";
@@ -26,6 +26,7 @@ import type { LoadedConfig } from "../state/loaded_config.ts";
 import type { Store } from "../state/store.ts";
 import type { Upstreams } from "../upstream/upstreams.ts";
 import { effectsByHand, effectsOfRollback } from "./approval.ts";
+import { changeOf, countsOf, summaryOf } from "./change_summary.ts";
 import { tryOut } from "./trials.ts";
 
 /** A plan made against a file that keeps changing is made anew so often, when nobody named its base. */
@@ -142,14 +143,19 @@ export class Configuration implements AsyncDisposable {
   async change(request: ChangeRequest, tell: (plan: Plan) => void = () => {}): Promise<Change> {
     const tried = new Set<string>();
     for (;;) {
-      const done = await this.#onLatest(request.revision === undefined, (): Change | readonly Server[] => {
-        this.#checkRevision(request.revision);
-        const plan = this.#prepare(request);
-        const untried = request.verify === true ? this.#toTry(plan, tried) : [];
-        if (untried.length > 0) return untried;
-        if (request.isDryRun === true) return { revision: this.revision, plan };
-        return this.#commit(plan, { summary: summaryOf(request.operations), tell });
-      });
+      const done = await this.#onLatest(
+        request.revision === undefined,
+        (isLatest): Change | readonly Server[] | undefined => {
+          this.#checkRevision(request.revision);
+          const plan = this.#prepare(request);
+          const untried = request.verify === true ? this.#toTry(plan, tried) : [];
+          if (!isLatest && (untried.length > 0 || request.isDryRun === true || !plan.isChange))
+            return undefined;
+          if (untried.length > 0) return untried;
+          if (request.isDryRun === true) return { revision: this.revision, plan };
+          return this.#commit(plan, { summary: summaryOf(request.operations), tell });
+        },
+      );
       if ("plan" in done) return done;
       // Others change things meanwhile: what is committed is planned anew.
       await tryOut(done, { upstreams: this.#options.upstreams, signal: this.#closing.signal });
@@ -224,13 +230,18 @@ export class Configuration implements AsyncDisposable {
     return this.close();
   }
 
-  /** Acts on the file as it stands, alone; once more when somebody saved it meanwhile. */
-  async #onLatest<Done>(mayRetry: boolean, act: () => Done): Promise<Done> {
+  /**
+   * Acts alone: first on what is known, because a commit finds out by itself whether the file is another; when that
+   * came to nothing, on the file as it stands, and once more when somebody saved it meanwhile.
+   *
+   * @param act gives undefined when it needs the latest and is not told so.
+   */
+  async #onLatest<Done>(mayRetry: boolean, act: (isLatest: boolean) => Done | undefined): Promise<Done> {
     const release = await this.#writer.acquire();
     const once = async (triesLeft: number): Promise<Done> => {
       await this.#takeSettled().catch(unlessGone);
       try {
-        return act();
+        return act(true) as Done;
       } catch (error) {
         const isOvertaken = error instanceof ProxyError && error.code === "CONFIG_CONFLICT";
         if (!isOvertaken || !mayRetry || triesLeft <= 1) throw error;
@@ -238,9 +249,19 @@ export class Configuration implements AsyncDisposable {
       }
     };
     try {
-      return await once(MAX_TRIES);
+      return this.#onKnown(act) ?? (await once(MAX_TRIES));
     } finally {
       release();
+    }
+  }
+
+  #onKnown<Done>(act: (isLatest: boolean) => Done | undefined): Done | undefined {
+    if (this.#told !== undefined) return undefined;
+    try {
+      return act(false);
+    } catch (error) {
+      if (error instanceof ProxyError && error.code !== "CONFIG_UNWRITABLE") return undefined;
+      throw error;
     }
   }
 
@@ -371,7 +392,7 @@ export class Configuration implements AsyncDisposable {
       { difference, effects, revision, reason: "the configuration file was edited" },
       () => bus.publish("config_reloaded", change),
     );
-    log.info("The edited configuration is in force", { revision, ...summaryOfChange(change) });
+    log.info("The edited configuration is in force", { revision, ...countsOf(change) });
     for (const { message, advice, line, column, server } of loaded.config.faults) {
       log.error(message, { server, at: `${loaded.config.path}:${line}:${column}`, advice });
     }
@@ -452,44 +473,5 @@ function rolledBack(
     updated: names,
     trials: [],
     isChange: true,
-  };
-}
-
-/** What a change was, in a line of the history. */
-function summaryOf(operations: readonly PlanOperation[]): string {
-  const byOp = Map.groupBy(operations, ({ op }) => op);
-  return [...byOp]
-    .map(([op, all]) => {
-      const [first] = all;
-      const one = first !== undefined && "name" in first ? ` '${first.name}'` : "";
-      return `${op.replaceAll("_", " ")}${all.length === 1 ? one : ` × ${all.length}`}`;
-    })
-    .join(", ");
-}
-
-function changeOf(difference: Difference): ConfigChange {
-  const { added, removed, restarted, updated, renamed, modes, settings, restartRequired } = difference;
-  const changed = [
-    ...restarted.map(({ name }) => name),
-    ...updated.map(({ name }) => name),
-    ...renamed.map(({ to }) => to),
-    ...modes.map(({ name }) => name),
-  ];
-  return {
-    added: added.map(({ name }) => name),
-    removed,
-    changed: [...new Set(changed)],
-    settings,
-    restartRequired,
-  };
-}
-
-function summaryOfChange({ added, removed, changed, settings, restartRequired }: ConfigChange) {
-  return {
-    added: added.length,
-    removed: removed.length,
-    changed: changed.length,
-    ...(settings.length > 0 ? { settings: settings.join(" ") } : {}),
-    ...(restartRequired.length > 0 ? { restart_required: restartRequired.join(" ") } : {}),
   };
 }

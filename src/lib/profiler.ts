@@ -6,7 +6,6 @@
  * was rejected: it profiles one function, not the process.
  */
 import { readdirSync, readlinkSync } from "node:fs";
-import { Session } from "node:inspector/promises";
 import { orAborted } from "./abort.ts";
 
 /** Kinds of open files, each with their number; on systems without `/proc` there are none. */
@@ -25,6 +24,8 @@ let isProfiling = false;
 export async function profileCpu(ms: number, signal?: AbortSignal): Promise<unknown> {
   if (isProfiling) return undefined;
   isProfiling = true;
+  // Reading it takes 6 ms, which no start has to wait for.
+  const { Session } = await import("node:inspector/promises");
   const session = new Session();
   try {
     session.connect();

@@ -9,11 +9,12 @@ import type { Context, MiddlewareHandler } from "hono";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 
 import { ERRORS, messageOf, ProxyError, toProxyError } from "../core/errors.ts";
+import type { Principal } from "../core/principal.ts";
 import type { Log } from "../lib/log.ts";
 
 /** What the middleware of this file puts beside a request. */
 export interface ApiEnv {
-  readonly Variables: { requestId: string };
+  readonly Variables: { requestId: string; principal: Principal };
 }
 
 const PLAIN_REQUEST_ID = /^[\w.:-]{1,128}$/;

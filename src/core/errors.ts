@@ -55,6 +55,13 @@ export const ERRORS = {
     exit: 1,
     doc: "The upstream did not answer in time",
   },
+  CLIENT_UNKNOWN: {
+    http: 404,
+    rpc: -32602,
+    retriable: false,
+    exit: 2,
+    doc: "No MCP client program has this name",
+  },
   CONFIG_CONFLICT: {
     http: 409,
     rpc: -32000,
@@ -119,6 +126,13 @@ export const ERRORS = {
     exit: 1,
     doc: "The address cannot be listened on",
   },
+  MANAGEMENT_REFUSED: {
+    http: 403,
+    rpc: -32001,
+    retriable: false,
+    exit: 1,
+    doc: "A setting forbids changes of this kind",
+  },
   MODE_REFUSED: {
     http: 409,
     rpc: -32602,
@@ -141,6 +155,27 @@ export const ERRORS = {
     exit: 1,
     doc: "The server is quarantined: a person has to approve it",
   },
+  RATE_LIMITED: {
+    http: 429,
+    rpc: -32000,
+    retriable: true,
+    exit: 1,
+    doc: "Too many wrong keys were sent",
+  },
+  REGISTRY_FAILED: {
+    http: 502,
+    rpc: -32603,
+    retriable: true,
+    exit: 1,
+    doc: "A registry of servers did not answer as one",
+  },
+  REGISTRY_UNKNOWN: {
+    http: 404,
+    rpc: -32602,
+    retriable: false,
+    exit: 1,
+    doc: "No registry, or no server in it, has this name",
+  },
   REVISION_UNKNOWN: {
     http: 404,
     rpc: -32602,
@@ -149,6 +184,13 @@ export const ERRORS = {
     doc: "No kept revision of the configuration has this id",
   },
   ROUTE_UNKNOWN: { http: 404, rpc: -32601, retriable: false, exit: 1, doc: "No such route" },
+  SCOPE_REFUSED: {
+    http: 403,
+    rpc: -32001,
+    retriable: false,
+    exit: 1,
+    doc: "The token does not cover what was asked for",
+  },
   SECRET_MISSING: {
     http: 400,
     rpc: -32603,
@@ -187,6 +229,20 @@ export const ERRORS = {
     retriable: true,
     exit: 1,
     doc: "No more streams of events are taken: too many are open, or the proxy stops",
+  },
+  TOKEN_EXISTS: {
+    http: 409,
+    rpc: -32602,
+    retriable: false,
+    exit: 1,
+    doc: "A token with this name exists",
+  },
+  TOKEN_UNKNOWN: {
+    http: 404,
+    rpc: -32602,
+    retriable: false,
+    exit: 1,
+    doc: "No token has this name",
   },
   TOOL_REFUSED: {
     http: 403,

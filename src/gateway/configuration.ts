@@ -27,6 +27,7 @@ import type { Store } from "../state/store.ts";
 import type { Upstreams } from "../upstream/upstreams.ts";
 import { effectsByHand, effectsOfRollback } from "./approval.ts";
 import { changeOf, countsOf, summaryOf } from "./change_summary.ts";
+import { assertMayChange, assertMayManage } from "./permission.ts";
 import { tryOut } from "./trials.ts";
 
 /** A plan made against a file that keeps changing is made anew so often, when nobody named its base. */
@@ -146,6 +147,7 @@ export class Configuration implements AsyncDisposable {
       const done = await this.#onLatest(
         request.revision === undefined,
         (isLatest): Change | readonly Server[] | undefined => {
+          assertMayChange(request.operations, this.settings);
           this.#checkRevision(request.revision);
           const plan = this.#prepare(request);
           const untried = request.verify === true ? this.#toTry(plan, tried) : [];
@@ -175,6 +177,7 @@ export class Configuration implements AsyncDisposable {
   ): Promise<Change> {
     const loaded = await this.#options.parse(text);
     return this.#onLatest(true, () => {
+      assertMayManage(this.settings);
       const difference = differenceOf(this.config, loaded.config);
       const { upstreams, store } = this.#options;
       const effects = effectsOfRollback(difference, {

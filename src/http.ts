@@ -1,7 +1,7 @@
 /**
  * The one HTTP listener.
  *
- * Owns `Bun.serve`, the checks every request passes before it reaches a route, and the route list.
+ * Owns `Bun.serve`, on the address and on the Unix socket, and the route list with the doors before it.
  * Invariants: Host and Origin are checked on every route, unknown ones included; `/api` needs the key;
  * stopping ends open streams. A listener per surface was rejected: one port is what users configure.
  */
@@ -10,6 +10,7 @@ import { Hono } from "hono";
 import { activityRoutes } from "./api/activity.ts";
 import type { ActivityDeps } from "./api/activity.ts";
 import { noteChanges } from "./api/change_notes.ts";
+import { apiDoor, checkOrigin, mcpDoor } from "./api/door.ts";
 import { answerError, requestId } from "./api/envelope.ts";
 import type { ApiEnv } from "./api/envelope.ts";
 import { eventRoutes, eventSchemaRoutes } from "./api/events.ts";
@@ -18,15 +19,24 @@ import type { SocketReader } from "./api/event_readers.ts";
 import type { EventStreams } from "./api/event_streams.ts";
 import { configRoutes } from "./api/config.ts";
 import type { ConfigDeps } from "./api/config.ts";
+import { doctorRoutes } from "./api/doctor.ts";
+import type { DoctorDeps } from "./api/doctor.ts";
 import { batchRoutes, groupAliases, groupRoutes } from "./api/groups.ts";
 import type { GroupsDeps } from "./api/groups.ts";
+import { importRoutes } from "./api/import.ts";
 import { metricsAliases, metricsRoutes, prometheusRoute } from "./api/metrics.ts";
 import type { MetricsDeps } from "./api/metrics.ts";
+import { pageRoutes } from "./api/page.ts";
+import { preflightRoutes } from "./api/preflight.ts";
 import { profileRoutes } from "./api/profile.ts";
+import { registryRoutes } from "./api/registries.ts";
+import type { RegistriesDeps } from "./api/registries.ts";
 import { serverAliases, serverRoutes } from "./api/servers.ts";
 import { sessionRoutes } from "./api/sessions.ts";
 import type { SessionsDeps } from "./api/sessions.ts";
 import { statusRoutes } from "./api/status.ts";
+import { tokenRoutes } from "./api/tokens.ts";
+import type { TokensDeps } from "./api/tokens.ts";
 import { toolRoutes } from "./api/tools.ts";
 import type { ToolsDeps } from "./api/tools.ts";
 import { messageOf, ProxyError } from "./core/errors.ts";
@@ -35,6 +45,7 @@ import type { McpEndpoint } from "./front/endpoint.ts";
 import type { Access } from "./gateway/access.ts";
 import type { Recorder } from "./gateway/recorder.ts";
 import type { Log } from "./lib/log.ts";
+import { bindPrivately } from "./lib/private_socket.ts";
 
 const MAX_BODY_BYTES = 16 * 1024 * 1024;
 /** How long a client may take between the bytes of a request's head. */
@@ -44,7 +55,17 @@ const FLUSH_MS = 1_000;
 
 /** What the routes are made of. */
 export interface HttpDeps
-  extends ToolsDeps, ConfigDeps, GroupsDeps, EventsDeps, ActivityDeps, MetricsDeps, SessionsDeps {
+  extends
+    ToolsDeps,
+    ConfigDeps,
+    DoctorDeps,
+    RegistriesDeps,
+    GroupsDeps,
+    EventsDeps,
+    ActivityDeps,
+    MetricsDeps,
+    SessionsDeps,
+    TokensDeps {
   readonly streams: EventStreams;
   readonly recorder: Recorder;
   readonly access: Access;
@@ -54,24 +75,22 @@ export interface HttpDeps
   readonly isReady: () => boolean;
 }
 
+/** All routes. */
+export type App = Hono<ApiEnv>;
+
 /** Makes the whole of the routes; usable without a listener. */
-export function createApp(deps: HttpDeps): Hono<ApiEnv> {
+export function createApp(deps: HttpDeps): App {
   const { access, log } = deps;
   const app = new Hono<ApiEnv>();
   app.onError((error, context) => answerError(context, error, log));
   app.use(requestId);
-  app.use(async (context, next) => {
-    access.checkOrigin(context.req.raw.headers);
-    await next();
-  });
+  app.use(checkOrigin(access));
 
   addProbes(app, deps);
   addApi(app, deps);
-  app.use("/mcp", async (context, next) => {
-    if (access.needsMcpKey) access.checkKey(context.req.raw.headers);
-    await next();
-  });
+  app.use("/mcp/*", mcpDoor(access));
   app.route("/mcp", deps.mcp.routes);
+  app.route("/", pageRoutes(deps));
   app.notFound((context) =>
     answerError(
       context,
@@ -84,7 +103,7 @@ export function createApp(deps: HttpDeps): Hono<ApiEnv> {
   return app;
 }
 
-function addProbes(app: Hono<ApiEnv>, deps: HttpDeps): void {
+function addProbes(app: App, deps: HttpDeps): void {
   app.get("/livez", (context) => context.json({ status: "ok" }));
   app.get("/healthz", (context) => context.json({ status: "ok" }));
   app.get("/readyz", (context) => context.json({ ready: deps.isReady() }, deps.isReady() ? 200 : 503));
@@ -95,17 +114,14 @@ function addProbes(app: Hono<ApiEnv>, deps: HttpDeps): void {
 }
 
 /** What operators see; all of it behind the key. */
-function addApi(app: Hono<ApiEnv>, deps: HttpDeps): void {
+function addApi(app: App, deps: HttpDeps): void {
   const { access } = deps;
-  app.use("/api/*", async (context, next) => {
-    access.checkKey(context.req.raw.headers);
-    await next();
-  });
+  app.use("/api/*", apiDoor(access));
+  app.use("/metrics/*", apiDoor(access));
+  app.use("/events/*", apiDoor(access, { takesAddress: true }));
+  app.use("/ws/*", apiDoor(access, { takesAddress: true }));
   app.use("/api/*", noteChanges(deps.recorder));
-  app.get("/metrics", (context) => {
-    access.checkKey(context.req.raw.headers);
-    return prometheusRoute(deps)(context);
-  });
+  app.get("/metrics", prometheusRoute(deps));
   app.route("/api/v1", metricsRoutes(deps));
   app.route("/api/v1/activity", activityRoutes(deps));
   app.route("/api/v1/sessions", sessionRoutes(deps));
@@ -115,7 +131,12 @@ function addApi(app: Hono<ApiEnv>, deps: HttpDeps): void {
   app.route("/api/v1/servers", serverRoutes(deps));
   app.route("/api/v1/groups", groupRoutes(deps));
   app.route("/api/v1/config", configRoutes(deps));
+  app.route("/api/v1/registries", registryRoutes(deps));
+  app.route("/api/v1/import", importRoutes(deps));
   app.route("/api/v1", toolRoutes(deps));
+  app.route("/api/v1", preflightRoutes(deps));
+  app.route("/api/v1", doctorRoutes(deps));
+  app.route("/api/v1/tokens", tokenRoutes(deps));
 
   app.route("/api/v1", eventSchemaRoutes());
   app.route("/api", groupAliases(deps));
@@ -137,27 +158,12 @@ export interface Listener {
  *
  * @throws {ProxyError} `LISTEN_FAILED` when the address is taken or not ours.
  */
-export function listen(app: Hono<ApiEnv>, address: ListenAddress, streams?: EventStreams): Listener {
+export function listen(app: App, address: ListenAddress, streams?: EventStreams): Listener {
   const { hostname, port } = address;
   let server: Bun.Server<SocketReader>;
   try {
-    server = Bun.serve({
-      websocket: streams?.websocket ?? { message: () => {} },
-      hostname,
-      port,
-      maxRequestBodySize: MAX_BODY_BYTES,
-      idleTimeout: IDLE_TIMEOUT_S,
-      fetch: (request, listener) => {
-        // From here on a call may be silent for as long as its own timeout allows.
-        listener.timeout(request, 0);
-        return app.fetch(request);
-      },
-      error: () =>
-        Response.json(
-          { success: false, error: "Cannot answer the request", code: "INTERNAL" },
-          { status: 500 },
-        ),
-    });
+    const same = serving(app, { streams, isSocket: false });
+    server = Bun.serve({ ...same, hostname, port, idleTimeout: IDLE_TIMEOUT_S });
   } catch (error) {
     throw new ProxyError("LISTEN_FAILED", `Cannot listen on '${hostname}:${port}': ${messageOf(error)}`, {
       cause: error,
@@ -168,12 +174,65 @@ export function listen(app: Hono<ApiEnv>, address: ListenAddress, streams?: Even
   return {
     hostname: server.hostname ?? hostname,
     port: server.port ?? port,
+    close: () => end(server),
+  };
+}
+
+/** A Unix socket that is listened on. */
+export interface UnixListener {
+  readonly path: string;
+  /** As {@link Listener.close}; the file is gone afterwards. */
+  close(): Promise<void>;
+}
+
+/**
+ * Listens on a Unix socket of its user alone, where no key is asked for.
+ *
+ * @throws Error when there can be none at that path
+ */
+export async function listenOnSocket(app: App, path: string, streams?: EventStreams): Promise<UnixListener> {
+  const { listener, remove } = await bindPrivately(path, (unix) =>
+    Bun.serve({ ...serving(app, { streams, isSocket: true }), unix }),
+  );
+  return {
+    path,
     close: async () => {
-      const late = Promise.withResolvers<void>();
-      const timer = setTimeout(late.resolve, FLUSH_MS);
-      await Promise.race([server.stop(), late.promise]);
-      clearTimeout(timer);
-      await server.stop(true);
+      remove();
+      await end(listener);
     },
   };
+}
+
+/** What both listeners do with a request. */
+function serving(
+  app: App,
+  { streams, isSocket }: { readonly streams: EventStreams | undefined; readonly isSocket: boolean },
+) {
+  let bindings: ApiEnv["Bindings"] | undefined;
+  return {
+    websocket: streams?.websocket ?? { message: () => {} },
+    maxRequestBodySize: MAX_BODY_BYTES,
+    fetch: (request: Request, listener: Bun.Server<SocketReader>) => {
+      // From here on a call may be silent for as long as its own timeout allows.
+      listener.timeout(request, 0);
+      bindings ??= {
+        peer: { isSocket, addressOf: (asker) => listener.requestIP(asker)?.address },
+        listener,
+      };
+      return app.fetch(request, bindings);
+    },
+    error: () =>
+      Response.json(
+        { success: false, error: "Cannot answer the request", code: "INTERNAL" },
+        { status: 500 },
+      ),
+  };
+}
+
+async function end(server: Bun.Server<SocketReader>): Promise<void> {
+  const late = Promise.withResolvers<void>();
+  const timer = setTimeout(late.resolve, FLUSH_MS);
+  await Promise.race([server.stop(), late.promise]);
+  clearTimeout(timer);
+  await server.stop(true);
 }

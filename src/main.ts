@@ -1,61 +1,56 @@
 #!/usr/bin/env bun
 /**
- * The program's entry: from argv to a command.
+ * The program's entry: the real process around the commands of `cli/program.ts`.
  *
- * Owns the list of commands and the real process behind them. Invariants: `--version` and `--help` load
- * nothing but this file, the version and the reading of verbs; each command is loaded when it runs. Loading all commands was
- * rejected: the database layer alone takes longer than the whole of `--version`.
+ * Owns argv, the streams, signals and the end of the process. Invariant: `--version` loads nothing but this file, the
+ * version, the list of commands and the reading of verbs. Giving each command the process itself was rejected: tests
+ * run commands in their own.
  */
 import { homedir } from "node:os";
 
-import type { CommandIo } from "./cli/command.ts";
+import { runProgram } from "./cli/program.ts";
 import type { ServeIo } from "./cli/serve.ts";
-import { takeVerb } from "./cli/verb.ts";
-import { VERSION } from "./core/version.ts";
+import { formatOf, takeVerb } from "./cli/verb.ts";
 
 /** Standing streams of upstreams count against Bun's limit of 256 requests at once, which only the environment sets. */
 const HTTP_REQUESTS_VARIABLE = "BUN_CONFIG_MAX_HTTP_REQUESTS";
 const MAX_HTTP_REQUESTS = "16384";
+/** What a shell expects of a program whose reader went away, as `head` does: 128 + SIGPIPE. */
+const BROKEN_PIPE_EXIT = 141;
+/** 128 + SIGINT. */
+const INTERRUPTED_EXIT = 130;
 
-const HELP = `mcpproxy ${VERSION}: one endpoint for many MCP servers
-
-Usage: mcpproxy COMMAND [FLAGS]
-
-  serve                 run the proxy (--stdio for a client that starts it, --listen HOST:PORT)
-  status                how the proxy and its servers stand
-  tools list            all known tools
-  tools search WORDS    find tools by what they do
-  tools call ID JSON    call a tool, as in: tools call files:read_file '{"path": "a.txt"}'
-  mock                  mock servers to try it on (--servers N or --profile FILE, --write-config FILE)
-  config check [FILE]   every fault of a configuration file, with its place
-  config schema         the JSON Schema of the configuration file
-
-Flags of every command:
-  -c, --config FILE     configuration file (default: ./mcp_config.json, ~/.mcpproxy/mcp_config.json)
-  -d, --data-dir DIR    data dir (default: ~/.mcpproxy)
-      --log-level LEVEL debug, info, warn or error
-      --json, -o json   machine-readable output
-  -h, --help            this text
-  -V, --version         the version
-`;
-
-const io: CommandIo = {
+const io: ServeIo = {
   stdout: (text) => void process.stdout.write(text),
   stderr: (text) => void process.stderr.write(text),
   env: process.env,
   cwd: process.cwd(),
   home: process.env["HOME"] ?? homedir(),
   columns: process.stdout.isTTY ? process.stdout.columns : undefined,
-};
-
-const serveIo: ServeIo = {
-  ...io,
+  terminal: process.stdout.isTTY
+    ? {
+        size: () => ({ columns: process.stdout.columns, rows: process.stdout.rows }),
+        onResize: (listener) => void process.stdout.on("resize", listener),
+        onContinue: (listener) => void process.on("SIGCONT", listener),
+      }
+    : undefined,
   stdin: () => Bun.stdin.stream(),
   onSignal: (listener) => {
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, listener);
   },
   exit: (code) => process.exit(code),
+  ask: process.stdin.isTTY && process.stderr.isTTY ? ask : undefined,
 };
+
+/** Asks at the terminal; the end of input is an empty answer. */
+async function ask(question: string): Promise<string> {
+  const { createInterface } = await import("node:readline");
+  const reader = createInterface({ input: process.stdin, output: process.stderr });
+  const { promise, resolve } = Promise.withResolvers<string>();
+  reader.on("close", () => resolve(""));
+  reader.question(question, resolve);
+  return promise.finally(() => reader.close());
+}
 
 /** Starts this program once more in place of itself when the limit on requests is not set. */
 function raiseRequestLimit(): void {
@@ -75,38 +70,31 @@ function raiseRequestLimit(): void {
   }
 }
 
-async function run(argv: readonly string[]): Promise<number> {
-  const { verb, rest: args } = takeVerb(argv);
-  if (verb === "help" || argv.includes("--help") || argv.includes("-h") || argv.length === 0) {
-    io.stdout(HELP);
-    return 0;
-  }
-  if (verb === undefined && (argv.includes("--version") || argv.includes("-V"))) {
-    io.stdout(`${VERSION}\n`);
-    return 0;
-  }
-  if (verb === "serve") {
-    raiseRequestLimit();
-    return (await import("./cli/serve.ts")).runServe(args, serveIo);
-  }
-  if (verb === "status") return (await import("./cli/status.ts")).runStatus(args, io);
-  if (verb === "tools") return (await import("./cli/tools.ts")).runTools(args, io);
-  if (verb === "mock") return (await import("./cli/mock.ts")).runMock(args, serveIo);
-  if (verb === "config") return (await import("./cli/config.ts")).runConfig(args, io);
-  io.stderr(
-    `${verb === undefined ? "Name a command" : `Cannot run '${verb}': no such command`}\nSee 'mcpproxy --help'\n`,
-  );
-  return 2;
-}
-
 async function main(): Promise<never> {
   const argv = process.argv.slice(2);
+  const { verb } = takeVerb(argv);
+  if (verb === "serve" && !argv.includes("--help")) raiseRequestLimit();
+  // A proxy has children to end, whoever reads what it prints.
+  if (verb !== "serve" && verb !== "mock") {
+    process.stdout.on("error", (error: NodeJS.ErrnoException) =>
+      process.exit(error.code === "EPIPE" ? BROKEN_PIPE_EXIT : 1),
+    );
+  }
   try {
-    process.exit(await run(argv));
+    return await end(await runProgram(argv, io));
   } catch (error) {
     const { printFailure } = await import("./cli/command.ts");
-    process.exit(printFailure(error, io, argv.includes("--json")));
+    return end(printFailure(error, io, formatOf(argv, io.env)));
   }
+}
+
+/** Ends once a pipe took all that was printed; a signal ends at once. */
+async function end(code: number): Promise<never> {
+  io.onSignal(() => process.exit(INTERRUPTED_EXIT));
+  const { promise, resolve } = Promise.withResolvers<void>();
+  process.stdout.end(resolve);
+  await promise;
+  process.exit(code);
 }
 
 void main();

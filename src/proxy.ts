@@ -6,6 +6,8 @@
  * upstream, then lets go of the data dir. A container that wires by name was rejected: this file is the
  * picture.
  */
+import { join } from "node:path";
+
 import { EventStreams } from "./api/event_streams.ts";
 import { Catalog } from "./catalog/catalog.ts";
 import { Intake } from "./catalog/intake.ts";
@@ -13,40 +15,48 @@ import type { ToolsChange } from "./catalog/intake.ts";
 import { SearchIndex } from "./catalog/search.ts";
 import { messageOf, ProxyError } from "./core/errors.ts";
 import { EventBus } from "./core/events.ts";
-import type { ProxyEvent } from "./core/events.ts";
 import { LogEvents } from "./core/log_events.ts";
 import { VERSION } from "./core/version.ts";
 import { McpEndpoint } from "./front/endpoint.ts";
-import type { SessionNews } from "./front/endpoint.ts";
-import type { createMcpServer } from "./front/mcp.ts";
+import type { SessionNews } from "./front/legacy_sessions.ts";
 import { Access } from "./gateway/access.ts";
-import { effectsAtStart } from "./gateway/approval.ts";
+import { takeFile } from "./gateway/approval.ts";
 import { Batches } from "./gateway/batches.ts";
 import { Caller } from "./gateway/caller.ts";
-import type { CallReport } from "./gateway/caller.ts";
+import type { CallerDeps, CallReport } from "./gateway/caller.ts";
 import { Configuration } from "./gateway/configuration.ts";
+import { Doctor } from "./gateway/doctor.ts";
 import { Finder } from "./gateway/finder.ts";
 import { MetaTools } from "./gateway/meta_tools.ts";
+import { noteMove } from "./gateway/move_notes.ts";
 import { Recorder } from "./gateway/recorder.ts";
+import { Registries } from "./gateway/registries.ts";
 import type { MetaCallReport } from "./gateway/recorder.ts";
 import { ResultCache } from "./gateway/result_cache.ts";
 import { Sessions } from "./gateway/sessions.ts";
-import { createApp, listen } from "./http.ts";
-import type { Listener } from "./http.ts";
+import { Steering } from "./gateway/steering.ts";
+import { makeToolsets } from "./gateway/toolsets.ts";
+import { openTraces } from "./gateway/traces.ts";
+import type { Traces } from "./gateway/traces.ts";
+import { createApp, listen, listenOnSocket } from "./http.ts";
+import type { App, Listener, UnixListener } from "./http.ts";
 import { Guard } from "./lib/guard.ts";
 import type { Settings } from "./core/settings.ts";
 import type { Log } from "./lib/log.ts";
-import { openApiKey } from "./state/api_key.ts";
+import { unlockApiKey } from "./state/api_key.ts";
 import { Children } from "./state/children.ts";
 import { parseAside } from "./state/config_aside.ts";
 import { ConfigCommit } from "./state/config_commit.ts";
 import { removeDaemonNote, writeDaemonNote } from "./state/daemon.ts";
 import { definitionHash } from "./state/definition.ts";
 import { EventIds } from "./state/event_ids.ts";
+import { secretLookup, SYSTEM_KEYRING } from "./state/keyring.ts";
+import type { Keyring } from "./state/keyring.ts";
 import { LoadedConfig } from "./state/loaded_config.ts";
 import { Metrics } from "./state/metrics.ts";
 import type { Environment } from "./state/secrets.ts";
 import { Store } from "./state/store.ts";
+import { systemPreparation } from "./upstream/preparation.ts";
 import { ServerLogs } from "./upstream/server_log.ts";
 import type { ProcessCare } from "./upstream/transport.ts";
 import { Upstreams } from "./upstream/upstreams.ts";
@@ -61,6 +71,8 @@ export interface ProxyOptions {
   readonly loaded: LoadedConfig;
   readonly env: Environment;
   readonly log: Log;
+  /** @default that of the system */
+  readonly keyring?: Keyring;
   /** Listen on any free port when the configured one is taken. @default false */
   readonly takesAnyPort?: boolean;
 }
@@ -97,7 +109,7 @@ export class Proxy implements AsyncDisposable {
     await using stack = new AsyncDisposableStack();
     const store = stack.use(Store.open({ dataDir: settings.dataDir, log }));
     const commit = stack.use(openCommit(given, store));
-    const options = { ...given, loaded: takeFile(given, { store, commit }) };
+    const options = { ...given, loaded: takeFile(given.loaded, { store, commit }) };
     const ids = stack.use(EventIds.open({ dataDir: settings.dataDir, log }));
     const bus = new EventBus({
       ids,
@@ -105,12 +117,20 @@ export class Proxy implements AsyncDisposable {
       onListenerError: (error) => asked.log.error("A listener failed", { cause: messageOf(error) }),
     });
     log.publishTo(bus);
-    const parts = assemble(options, { store, commit, bus });
+    const traces = await openTraces({ settings: settings.tracing, env, log });
+    stack.use(traces);
+    const parts = assemble(options, { store, commit, bus, traces });
     // In the order they end, the last first: what is in flight is answered before anything else ends.
     for (const part of [parts.serverLogs, parts.children, parts.upstreams]) stack.use(part);
-    const apiKey = openApiKey(settings, env);
-    const listener = startListening(options, { parts, apiKey, startedAt });
+    const apiKey = await unlockApiKey(settings, asked);
+    const ways: Ways = {};
+    const app = makeApp(options, { parts, apiKey, startedAt, ways });
+    const listener = startListening(options, { app, streams: parts.streams });
+    ways.listener = listener;
     stack.defer(() => listener.close());
+    const socket = await openSocket(options, { app, streams: parts.streams });
+    ways.socket = socket;
+    stack.defer(() => socket?.close());
     stack.use(parts.metrics);
     stack.use(parts.streams);
     stack.use(parts.mcp);
@@ -131,10 +151,9 @@ export class Proxy implements AsyncDisposable {
     return urlOf(this.listener);
   }
 
-  /** Makes an MCP server on top of this proxy, for one connection. */
-  async createMcpServer(): Promise<ReturnType<typeof createMcpServer>> {
-    const mcp = await import("./front/mcp.ts");
-    return mcp.createMcpServer(this.#parts.metaTools);
+  /** Serves one MCP client on this process's own pipe, until it closes its end. */
+  serveStdio(): Promise<void> {
+    return this.#parts.mcp.serveStdio();
   }
 
   /** Answers what is in flight, then ends everything. Idempotent. */
@@ -199,13 +218,17 @@ interface Foundation {
 }
 
 /** What features tell without knowing of events. */
-function newsOn(bus: EventBus, { recorder, metrics }: Pick<Records, "recorder" | "metrics">) {
+function newsOn(
+  bus: EventBus,
+  { recorder, metrics, traces }: Pick<Records, "recorder" | "metrics" | "traces">,
+) {
   return {
     onToolsChange: (server: string, change: ToolsChange): void =>
       void bus.publish("tools_changed", change, server),
     onCalls: (calls: readonly CallReport[]): void => {
       metrics.countCalls(calls);
       recorder.noteCalls(calls);
+      traces?.end(calls);
       for (const { server, tool, variant, durationMs, isError, code } of calls) {
         // Named one by one: a report has arguments too, and those are in no event.
         const how = { ...(variant && { variant }), durationMs, isError, ...(code && { code }) };
@@ -245,39 +268,30 @@ function openCommit({ loaded, log }: ProxyOptions, store: Store): ConfigCommit {
   });
 }
 
-/** Notes what stands in the file by a person's hand; it may have been saved since it was read. */
-function takeFile({ loaded }: ProxyOptions, { store, commit }: Foundation): LoadedConfig {
-  const { text } = commit;
-  const now = text === loaded.text ? loaded : LoadedConfig.parse(text, loaded.options);
-  const { servers } = now.config;
-  for (const { name, formerlyConnectedAt: at, startupMode } of servers) {
-    // A lazy server is visited all the same: its tools are not in the file.
-    if (at === undefined || startupMode === "lazy_loading" || store.findServer(name)) continue;
-    store.rememberServer(name, { everConnected: true, ...(at > 0 ? { connectedAt: at } : {}) });
-  }
-  commit.adopt(text, effectsAtStart(servers, store));
-  return now;
+interface Ground extends Foundation {
+  readonly bus: EventBus;
+  readonly traces: Traces | undefined;
 }
 
 /** Makes every feature; nothing begins to work. */
-function assemble(options: ProxyOptions, { store, commit, bus }: Foundation & { readonly bus: EventBus }) {
-  const { loaded, env, log } = options;
+function assemble(options: ProxyOptions, { store, commit, bus, traces }: Ground) {
+  const { loaded, env, log, keyring = SYSTEM_KEYRING } = options;
   const { settings, servers } = loaded.config;
   const catalog = new Catalog();
   const index = new SearchIndex();
   const redact = (server: string, text: string): string => upstreams.find(server)?.link?.redact(text) ?? text;
-  const records = makeRecords({ store, bus, redact });
+  const records = makeRecords({ store, bus, redact, traces });
   store.activity.apply(settings.activity);
   const news = newsOn(bus, records);
   const intake = new Intake({ catalog, index, store, log, onChange: news.onToolsChange });
-  bus.subscribe((event) => noteMove(event, { catalog, intake, log }));
+  bus.subscribe((event) => noteMove(event, { catalog, intake, tokens: store.tokens, log }));
   const { children, serverLogs, care } = makeCare(options, store);
   const upstreams: Upstreams = new Upstreams({
     servers,
     settings,
     store,
     bus,
-    context: { env, environment: settings.environment, care },
+    context: { env, environment: settings.environment, care, prepare: systemPreparation(env, keyring) },
     log,
     onTools: (server, definitions) => intake.take(server, definitions),
     mayStart: (server) => store.findServer(server.name)?.approvedHash === definitionHash(server),
@@ -291,15 +305,25 @@ function assemble(options: ProxyOptions, { store, commit, bus }: Foundation & { 
     log,
     parse: (text) => readAgain(text, options),
   });
-  const { activity } = store;
-  const below = { store, bus, log, catalog, index, upstreams, configuration };
-  const made = { children, serverLogs, bus, catalog, index, intake, upstreams, configuration, activity };
-  return { ...made, ...records, ...makeGateway({ ...below, news, records }), history: commit.history };
+  const { activity, tokens } = store;
+  const hasSecret = secretLookup(env, keyring);
+  const below = { store, env, hasSecret, bus, log, catalog, index, upstreams, configuration };
+  const made = { children, serverLogs, bus, catalog, index, intake, upstreams, configuration };
+  return {
+    ...made,
+    activity,
+    tokens,
+    ...records,
+    ...makeGateway({ ...below, news, records }),
+    history: commit.history,
+  };
 }
 
 /** Makes what clients and operators speak to. */
 function makeGateway(parts: {
   readonly store: Store;
+  readonly env: Environment;
+  readonly hasSecret: (reference: string) => Promise<boolean>;
   readonly bus: EventBus;
   readonly log: Log;
   readonly catalog: Catalog;
@@ -309,17 +333,23 @@ function makeGateway(parts: {
   readonly records: Records;
   readonly news: ReturnType<typeof newsOn>;
 }) {
-  const { store, bus, log, catalog, index, upstreams, configuration, records, news } = parts;
+  const { store, env, hasSecret, bus, log, catalog, index, upstreams, configuration, records, news } = parts;
   const { onCalls, onOwnCall: onCall, onSession } = news;
   const settings = (): Settings => configuration.settings;
-  const finder = new Finder({ catalog, index, upstreams, settings });
+  const finder = new Finder({ catalog, index, upstreams, settings, groups: () => configuration.groups });
   const cache = new ResultCache({ limitChars: () => settings().toolResponseLimit });
-  const caller = new Caller({ finder, upstreams, settings, cache, onCalls });
+  const caller = new Caller({ finder, upstreams, settings, cache, onCalls, ...beginnerOf(records.traces) });
   const metaTools = new MetaTools({ finder, caller, cache, settings, onCall });
   const batches = new Batches({ configuration, upstreams, store, bus });
-  const mcp = new McpEndpoint({ metaTools, log, sessions: records.sessions, onSession });
+  const steering = new Steering({ configuration, batches, upstreams, catalog });
   const streams = new EventStreams({ bus, groups: () => configuration.groups });
-  return { finder, caller, metaTools, batches, mcp, streams };
+  const registries = new Registries({ settings });
+  const made = { finder, caller, metaTools, steering, registries };
+  const { directTools, toolsets } = makeToolsets({ ...parts, ...made, recorder: records.recorder, onCall });
+  const mcp = new McpEndpoint({ toolsets, bus, log, sessions: records.sessions, onSession });
+  const { directNameOf, collisions } = directTools;
+  const doctor = new Doctor({ upstreams, catalog, index, configuration, store, env, hasSecret, collisions });
+  return { ...made, directNameOf, mcp, streams, doctor };
 }
 
 /** Reads a text as the file was read at the start. */
@@ -337,13 +367,18 @@ function makeRecords(parts: {
   readonly store: Store;
   readonly bus: EventBus;
   readonly redact: (server: string, text: string) => string;
+  readonly traces: Traces | undefined;
 }) {
-  const { store, bus, redact } = parts;
+  const { store, bus, redact, traces } = parts;
   const recorder = new Recorder({ activity: store.activity, redact });
   const metrics = new Metrics();
   bus.subscribe((event) => metrics.countEvent(event));
   bus.subscribe((event) => recorder.noteEvent(event));
-  return { recorder, metrics, sessions: new Sessions() };
+  return { recorder, metrics, traces, sessions: new Sessions() };
+}
+
+function beginnerOf(traces: Traces | undefined): Pick<CallerDeps, "beginSpan"> {
+  return traces === undefined ? {} : { beginSpan: (from) => traces.begin(from) };
 }
 
 /** What is done for every process of a server. */
@@ -363,70 +398,73 @@ function makeCare({ loaded, log }: ProxyOptions, store: Store) {
   return { children, serverLogs, care };
 }
 
-/** What a move of a server means for its tools and the log. */
-function noteMove(
-  event: ProxyEvent,
-  { catalog, intake, log }: { readonly catalog: Catalog; readonly intake: Intake; readonly log: Log },
-): void {
-  const { server } = event;
-  if (event.type === "server_state_changed" && server !== undefined) {
-    const { before, after, reason } = event.data;
-    log.debug("A server moved", {
-      server,
-      mode: after.mode,
-      from: before.connection,
-      to: after.connection,
-      reason,
-    });
-    if (after.connection === "ready") catalog.markFresh(server);
-    else catalog.markStale(server);
-  } else if (event.type === "server_auto_disabled") {
-    log.warn("A server was auto-disabled", { server, reason: event.data.reason });
-  } else if (event.type === "server_recovered") {
-    log.info("A server is back", { server, mode: event.data.mode });
-  } else if (event.type === "server_removed" && server !== undefined) {
-    intake.forget(server);
-  } else if (event.type === "server_renamed" && server !== undefined) {
-    intake.rename(event.data.from, server);
-  } else if (event.type === "auto_disable_suspended" || event.type === "proxy_state_changed") {
-    log.info(event.type.replaceAll("_", " "), { ...event.data });
-  }
+/** Where the proxy is reached, as soon as it is. */
+interface Ways {
+  listener?: Listener;
+  socket?: UnixListener | undefined;
 }
 
-function startListening(
-  options: ProxyOptions,
-  made: { readonly parts: Parts; readonly apiKey: string; readonly startedAt: number },
-): Listener {
-  const { loaded, log } = options;
-  const { parts, apiKey, startedAt } = made;
+function makeApp(
+  { loaded, log }: ProxyOptions,
+  made: { readonly parts: Parts; readonly apiKey: string; readonly startedAt: number; readonly ways: Ways },
+): App {
+  const { parts, apiKey, startedAt, ways } = made;
   const { path, settings } = loaded.config;
-  const access = new Access({ settings, apiKey });
+  const onLimit = (address: string): void => log.warn("Too many wrong keys from one address", { address });
+  const access = new Access({ settings, apiKey, tokens: parts.tokens, onLimit });
   parts.bus.subscribe((event) => {
     const isChange = event.type === "config_committed" || event.type === "config_reloaded";
     if (!isChange || event.data.settings.length === 0) return;
     access.apply(parts.configuration.settings);
     parts.activity.apply(parts.configuration.settings.activity);
   });
-  let listener: Listener | undefined;
-  const app = createApp({
+  return createApp({
     ...parts,
     settings: () => parts.configuration.settings,
     access,
     isReady: () => parts.intake.isRestored,
     configPath: path,
-    listenAddress: () => (listener ? authorityOf(listener) : ""),
+    listenAddress: () => (ways.listener ? authorityOf(ways.listener) : ""),
+    socketPath: () => ways.socket?.path ?? "",
     sessionCount: () => parts.mcp.sessionCount,
     startedAt,
     log,
   });
+}
+
+interface Served {
+  readonly app: App;
+  readonly streams: EventStreams;
+}
+
+function startListening({ loaded, takesAnyPort, log }: ProxyOptions, { app, streams }: Served): Listener {
+  const address = loaded.config.settings.listen;
   try {
-    listener = listen(app, settings.listen, parts.streams);
+    return listen(app, address, streams);
   } catch (error) {
-    if (!options.takesAnyPort || !(error instanceof ProxyError)) throw error;
+    if (!takesAnyPort || !(error instanceof ProxyError)) throw error;
     log.warn("The configured port is taken: listening on another one", { cause: error.message });
-    listener = listen(app, { ...settings.listen, port: 0 }, parts.streams);
+    return listen(app, { ...address, port: 0 }, streams);
   }
-  return listener;
+}
+
+/** The proxy works without it, so that whatever forbids it is told and no more. */
+async function openSocket(
+  { loaded, log }: ProxyOptions,
+  { app, streams }: Served,
+): Promise<UnixListener | undefined> {
+  const { dataDir, enableSocket } = loaded.config.settings;
+  if (!enableSocket) return undefined;
+  const path = join(dataDir, "mcpproxy.sock");
+  try {
+    return await listenOnSocket(app, path, streams);
+  } catch (error) {
+    log.warn("There is no Unix socket: programs of this machine need the key", {
+      path,
+      cause: messageOf(error),
+    });
+    return undefined;
+  }
 }
 
 function authorityOf({ hostname, port }: Listener): string {

@@ -200,6 +200,7 @@ function checkImports(module: Module, sources: Sources): readonly Violation[] {
     }
     if (!specifier.startsWith(".")) continue;
     const target = posix.join(posix.dirname(module.path), specifier);
+    if (isPageText(module.place, target)) continue;
     if (!target.startsWith("src/")) {
       if (CODE_FILE.test(target)) found.push({ rule: "upward", at, message: `'${target}' lies outside src` });
     } else if (sources.has(target)) {
@@ -210,6 +211,11 @@ function checkImports(module: Module, sources: Sources): readonly Violation[] {
     }
   }
   return found;
+}
+
+/** The API sends pages as texts; code of them it may not run. */
+function isPageText(place: string, target: string): boolean {
+  return place === "api" && placeOf(target) === "ui" && !CODE_FILE.test(target);
 }
 
 function judgeImport(from: string, to: string, isType: boolean): Omit<Violation, "at"> | undefined {

@@ -8,6 +8,7 @@ import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { checkLayout } from "./layout.ts";
 import type { LayoutRule } from "./layout.ts";
+import { verifies } from "./requirements.ts";
 
 const HEADER = "/** Owns one thing. */\n";
 
@@ -46,12 +47,27 @@ test("'serve' reads nothing of the MCP SDK before it listens", async () => {
   for (const path of later) expect([...(await readWith(path))].some(isSdk)).toBe(true);
 });
 
+test("'serve' reads nothing of the reference and the pages before it listens", async () => {
+  verifies("OPENAPI-LAZY");
+  const isLate = (name: string): boolean => /^src\/(?:ui\/|api\/(?:openapi|reference))/.test(name);
+  const read = await readWith("src/cli/serve.ts");
+  expect(read).toContain("src/api/page.ts");
+  expect([...read].filter(isLate)).toEqual([]);
+  expect([...(await readWith("src/api/openapi.ts"))].some(isLate)).toBe(true);
+});
+
+test("the typed client reads the table of errors, and nothing else", async () => {
+  verifies("CLIENT-TYPED");
+  expect(await readWith("src/api/client.ts")).toEqual(new Set(["src/api/client.ts", "src/core/errors.ts"]));
+});
+
 type Files = Readonly<Record<string, string>>;
 
 const SOUND: readonly (readonly [name: string, files: Files])[] = [
   ["a call down", { "core/a.ts": 'import { b } from "../lib/b.ts";', "lib/b.ts": "export const b = 1;" }],
   ["a neighbour on the floor", { "lib/a.ts": 'export * from "./b.ts";', "lib/b.ts": "export const b = 1;" }],
   ["an asset outside src", { "state/a.ts": 'import sql from "../../drizzle/0.sql" with { type: "text" };' }],
+  ["a page as text", { "api/a.ts": 'import("../ui/b.js", { with: { type: "text" } });', "ui/b.js": "" }],
   ["a shebang before the header", { "main.ts": "RAW#!/usr/bin/env bun\n/** Starts. */\nprocess.exit(0);" }],
   ["the listener", { "http.ts": 'import { Hono } from "hono"; Bun.serve({}); export type A = Hono;' }],
   [
@@ -107,6 +123,8 @@ const BROKEN: readonly (readonly [rule: LayoutRule, name: string, files: Files])
     { "api/a.ts": 'import type {} from "../front/b.ts";', "front/b.ts": "export {};" },
   ],
   ["island", "mock in a floor", { "front/a.ts": 'import "../mock/b.ts";', "mock/b.ts": "export {};" }],
+  ["island", "code of a page", { "api/a.ts": 'import "../ui/b.ts";', "ui/b.ts": "export {};" }],
+  ["island", "a page in a lower floor", { "state/a.ts": 'import "../ui/b.js";', "ui/b.js": "" }],
   ["island", "a floor in mock", { "mock/a.ts": 'import "../state/b.ts";', "state/b.ts": "export {};" }],
   ["island", "a value in scale", { "scale/a.ts": 'import "../state/b.ts";', "state/b.ts": "export {};" }],
   ["island", "a value in ui", { "ui/a.ts": 'import "../core/b.ts";', "core/b.ts": "export {};" }],

@@ -15,6 +15,30 @@ interface Requirement {
 
 /** Every promise that a test has to hold. */
 export const REQUIREMENTS = {
+  "ADMIN-TOOLS-KEY": {
+    promise:
+      "The management tools are at /mcp/admin for the API key alone, at /mcp only where they are inline, and nowhere for an agent token",
+    source: "SPEC §6",
+  },
+  "ADMIN-TOOLS-NO-APPROVAL": {
+    promise:
+      "Nothing that comes by the management tools lets a server out of quarantine or starts what no person approved",
+    source: "SPEC §3",
+  },
+  "ADMIN-TOOLS-ONE-PATH": {
+    promise:
+      "A change by a management tool is the change the admin API makes: the same file, the same events, the same refusals",
+    source: "SPEC §6",
+  },
+  "API-FUZZ": {
+    promise:
+      "Whatever is sent to any route ends in an answer of a documented status and shape, and never in a fault of ours",
+    source: "PROMISES P8",
+  },
+  "API-GO-FACTS": {
+    promise: "Paths, fields, codes and tools that users of the Go proxy know are there and mean the same",
+    source: "SPEC §7",
+  },
   "API-KEY-REQUIRED": {
     promise: "Every route below /api/v1 answers 401 without the API key and with a wrong one",
     source: "SPEC §7",
@@ -28,6 +52,11 @@ export const REQUIREMENTS = {
     promise:
       "What a server starts is started only once a person approved it, whatever else is asked, and then once",
     source: "PROMISES T15",
+  },
+  "AUTH-FAILURES-LIMITED": {
+    promise:
+      "Whoever sends too many wrong keys is answered 429 for a while, in bounded memory, and whoever holds the key on this machine never is",
+    source: "SPEC §7",
   },
   "BATCH-NAMES-FAILED": {
     promise: "A batch does what it can, answers 200, and names each server it refused with the code of why",
@@ -44,6 +73,10 @@ export const REQUIREMENTS = {
   "BINARY-SMOKE": {
     promise: "The compiled binary passes the smoke test of the source from an empty folder",
     source: "SPEC §10",
+  },
+  "CACHE-PRIVATE": {
+    promise: "A cut result is read on by the principal that made the call, and by no other",
+    source: "PROMISES T06",
   },
   "CACHE-READ-WHOLE": {
     promise: "Every result cut at tool_response_limit has a key under which read_cache gives back all of it",
@@ -72,6 +105,11 @@ export const REQUIREMENTS = {
       "Content blocks, structuredContent, isError and _meta of a result are deep-equal to a direct call's",
     source: "SPEC §6",
   },
+  "CALL-SCOPED": {
+    promise:
+      "A token calls through no path what its permissions do not cover: what the tool does counts, not how it is called",
+    source: "PROMISES T03",
+  },
   "CALL-UNANNOTATED-IS-WRITE": {
     promise: "An unannotated tool is refused through call_tool_read with the name of the right tool",
     source: "SPEC §6",
@@ -80,17 +118,66 @@ export const REQUIREMENTS = {
     promise: "A call of an unknown tool or server is a clear error that offers the nearest known ids",
     source: "SPEC §6",
   },
+  "CANARIES-NONE": {
+    promise:
+      "Secrets of an entry, of a call and of the proxy are in no log, event, answer, export, error or command line",
+    source: "PROMISES T17",
+  },
   "CHILD-ENV-ALLOW-LIST": {
     promise: "A child process gets the allow-listed variables and the configured ones, and no others",
     source: "SPEC §3",
+  },
+  "CLI-COMPLETION": {
+    promise:
+      "Completion offers commands, verbs, flags and values of one table, and the names the running proxy has",
+    source: "SPEC §10",
   },
   "CLI-EXIT-CODES": {
     promise: "The command line exits 0 ok, 1 failure, 2 usage, 3 not reachable, 4 configuration",
     source: "SPEC §10",
   },
+  "CLI-GO-VERBS": {
+    promise:
+      "Command lines of the Go proxy do the same here: verbs, flags before and after them, fields, exit codes",
+    source: "SPEC §10",
+  },
+  "CLI-HELP-ALL": {
+    promise:
+      "Every command and verb has help with usage, flags and an example, no line wider than 80 columns, and it exits 0",
+    source: "SPEC §10",
+  },
   "CLI-JSON": {
     promise: "With --json a command writes one JSON document to stdout and diagnostics to stderr only",
     source: "SPEC §10",
+  },
+  "CLI-JSON-UNCHANGED": {
+    promise: "With --json a command that reads prints the data of the API unchanged",
+    source: "SPEC §10",
+  },
+  "CLI-NO-DAEMON": {
+    promise:
+      "Without a running proxy a command says so and exits 3, but for changes of the file, which are as a proxy's own",
+    source: "SPEC §10",
+  },
+  "CLI-NO-ESCAPES": {
+    promise:
+      "No escape sequence of a server's text reaches a terminal, and what is no terminal gets none at all",
+    source: "PROMISES closed by construction 3",
+  },
+  "CLI-WATCH": {
+    promise:
+      "A live view is redrawn in place, follows restarts and leaves the terminal as it was; a pipe gets a line for each change",
+    source: "SPEC §10",
+  },
+  "CLIENT-GENERATED": {
+    promise:
+      "A client that a generator of npm makes of the document type-checks and works against a live proxy",
+    source: "SPEC §7",
+  },
+  "CLIENT-TYPED": {
+    promise:
+      "The typed client takes and answers what the reference says, and fails with the proxy's own codes",
+    source: "SPEC §7",
   },
   "COMMIT-BACKUPS": {
     promise: "The last ten good texts are kept, at most one a minute, and read back as they were",
@@ -118,6 +205,15 @@ export const REQUIREMENTS = {
     promise: "Without any configuration file a default one is made with mode 0600",
     source: "SPEC §1",
   },
+  "CONFIG-DOCUMENT-DIFFERENCE": {
+    promise:
+      "A whole document changes what differs from what is shown, as one change, and all that is wrong with it is told at once",
+    source: "SPEC §7",
+  },
+  "CONFIG-DOCUMENT-ROUNDTRIP": {
+    promise: "The configuration as it is shown, sent back unchanged, changes nothing and writes nothing",
+    source: "SPEC §7",
+  },
   "CONFIG-DUPLICATE-NAMES": {
     promise: "Of servers with one name the first wins and each other is reported as a finding",
     source: "SPEC §1",
@@ -131,6 +227,11 @@ export const REQUIREMENTS = {
       "Each fault names file, line, column, key, what is wrong and what would be right, and all are reported",
     source: "SPEC §1",
   },
+  "CONFIG-KEY-MISSPELT": {
+    promise:
+      "A new key that is probably misspelt is refused and the right one named; other unknown keys stay",
+    source: "SPEC §1",
+  },
   "CONFIG-LISTEN-LOOPBACK": {
     promise: "A listen address without a host means 127.0.0.1 and is reported as a finding",
     source: "SPEC §1",
@@ -139,6 +240,11 @@ export const REQUIREMENTS = {
     promise:
       "mcpServers is read as an array of objects with name and as the map form of Claude Desktop and Cursor",
     source: "SPEC §1",
+  },
+  "CONFIG-MASK-STAYS": {
+    promise:
+      "A mask that comes back means the secret that was shown there, or is refused; it never becomes a value",
+    source: "SPEC §7",
   },
   "CONFIG-OLD-FIELDS": {
     promise:
@@ -176,6 +282,59 @@ export const REQUIREMENTS = {
       "A plan to be verified is committed only when each new definition connects, and else leaves nothing behind",
     source: "SPEC §2",
   },
+  "CONNECT-KEEPS-FILE": {
+    promise:
+      "Connecting a client touches its own entry of the client's file only, and every other byte stays",
+    source: "SPEC §10",
+  },
+  "CONNECT-KEY-PRIVATE": {
+    promise:
+      "The key is written into a client's file only where it is asked for, and never where others can read it",
+    source: "SPEC §10",
+  },
+  "CONNECT-UNDO": {
+    promise:
+      "Taking the proxy out of a client's file gives back the bytes there were, or keeps what changed since",
+    source: "SPEC §10",
+  },
+  "CONNECT-WORKS": {
+    promise:
+      "What is written into a client's file leads to this proxy as it stands there, by URL and by command",
+    source: "SPEC §10",
+  },
+  "CONTRACT-139": {
+    promise:
+      "Every recorded call of the Go proxy's users is answered as they know it, from source and binary",
+    source: "SPEC §7",
+  },
+  "DIRECT-NAMES": {
+    promise:
+      "Outward names are unique, short and plain, follow from the tool's id alone and lead back to it; of two equal ones none is served",
+    source: "SPEC §6",
+  },
+  "DIRECT-ONE-PATH": {
+    promise:
+      "A tool called by its outward name passes every check of a call, and its result arrives uncut and unchanged",
+    source: "SPEC §6",
+  },
+  "DISTRIBUTION-ALL": {
+    promise:
+      "There is an executable for every platform, built from registry packages alone, with its checksum",
+    source: "SPEC §10",
+  },
+  "DISTRIBUTION-NPM": {
+    promise: "The package npm makes installs globally and runs by its name where Bun is",
+    source: "SPEC §10",
+  },
+  "DISTRIBUTION-SAME-BYTES": {
+    promise: "The same source gives the same executable",
+    source: "SPEC §10",
+  },
+  "DOCTOR-FINDS": {
+    promise:
+      "The doctor names what is wrong or waits for a person, each with a hint, and shows what the Go proxy does",
+    source: "SPEC §7",
+  },
   "EDIT-BYTES": {
     promise: "An edit changes no byte of the configuration outside the edited values and loses no comment",
     source: "PROMISES P1",
@@ -197,6 +356,10 @@ export const REQUIREMENTS = {
     promise: "Ids of events go on after a restart and after a kill",
     source: "SPEC §5",
   },
+  "EVENT-LOGIN": {
+    promise: "A server that needs a login is told once by oauth_required, with the id of its move as cause",
+    source: "SPEC §5",
+  },
   "EVENT-ONCE-IN-ORDER": {
     promise: "Every healthy reader gets each event once and in order",
     source: "SPEC §5",
@@ -212,6 +375,16 @@ export const REQUIREMENTS = {
   "EVENT-SLOW-CLOSED": {
     promise: "A reader that does not read is closed, and costs no other anything",
     source: "PROMISES Clients and events",
+  },
+  "EVENTS-SCOPED": {
+    promise:
+      "The stream of an agent has the events of the servers it may reach, and ends when its token does",
+    source: "PROMISES T06",
+  },
+  "EXPLAIN-WHY": {
+    promise:
+      "Explaining a tool says why it cannot be found or called, and for a query its rank and the parts of its score",
+    source: "SPEC §8",
   },
   "GROUP-HIERARCHY": {
     promise:
@@ -243,14 +416,56 @@ export const REQUIREMENTS = {
     promise: "The routes reachable without credentials are an exact allow-list",
     source: "PROMISES T03",
   },
+  "IMPORT-FORMS": {
+    promise: "The configurations of ten MCP clients are read in their own forms, their references made ours",
+    source: "SPEC §10",
+  },
+  "IMPORT-QUARANTINED": {
+    promise:
+      "Servers of other clients come in quarantined, this proxy never among them, and nothing else leaves their file",
+    source: "PROMISES T15",
+  },
   "KEY-0600": {
     promise: "The API key is made on first start, kept in the data dir with mode 0600, and never logged",
     source: "SPEC §1",
+  },
+  "KEYRING-RESOLVED": {
+    promise:
+      "${keyring:NAME} is read when a server starts, kept nowhere and shown nowhere; without one the start is not held up",
+    source: "SPEC §1",
+  },
+  "LIST-CHANGED": {
+    promise:
+      "Clients of both eras hear that their list of tools changed: soon, once for what changes together, and at most once a second",
+    source: "PROMISES Upstream faults",
+  },
+  "LIST-FILTERS": {
+    promise:
+      "Lists narrow by category, group, text, protocol, tag and mode, sort both ways, and refuse what means nothing",
+    source: "SPEC §7",
+  },
+  "LIST-PAGES": {
+    promise: "The pages of a list have every server that stays once, whatever comes and goes between them",
+    source: "SPEC §7",
   },
   "LOG-ROTATED": {
     promise:
       "What a server writes to stderr is in a log of its own, opened lazily, rotated and 0600, and a quiet one holds no handle",
     source: "SPEC §3",
+  },
+  "LOGIN-PATH": {
+    promise: "enhance_path gives programs the PATH of the login shell, asked once and in bounded time",
+    source: "SPEC §3",
+  },
+  "MANAGEMENT-SETTINGS": {
+    promise:
+      "read_only_mode, disable_management and allow_server_add or remove forbid changes by every route, and none of the proxy's own",
+    source: "SPEC §1",
+  },
+  "MCP-ADDRESSES": {
+    promise:
+      "Each address below /mcp serves its own tools, and a group or server that does not exist, or may not be known, is 404",
+    source: "SPEC §6",
   },
   "MCP-BOTH-ERAS": {
     promise: "Legacy clients with sessions and modern clients without get the same tools and results at /mcp",
@@ -258,6 +473,11 @@ export const REQUIREMENTS = {
   },
   "MCP-CLIENTS": {
     promise: "SDK v2 modern, SDK v2 legacy, SDK v1 and the inspector's CLI list and call tools at /mcp",
+    source: "SPEC §6",
+  },
+  "MCP-LIST-PAGES": {
+    promise:
+      "A list of tools comes in pages; following nextCursor gives each tool once, also when tools come and go meanwhile",
     source: "SPEC §6",
   },
   "MCP-MENU-TOKENS": {
@@ -277,9 +497,53 @@ export const REQUIREMENTS = {
       "159 HTTP upstreams are ready and searchable within the bound of NUMBERS beside a bare loop in the same run",
     source: "NUMBERS Production scale",
   },
+  "OPENAPI-COMPLETE": {
+    promise: "Every route of the proxy stands in the OpenAPI document, and nothing else does",
+    source: "SPEC §7",
+  },
+  "OPENAPI-LAZY": {
+    promise: "Nothing of the reference and the pages is read before somebody asks for them",
+    source: "SPEC §7",
+  },
+  "OPENAPI-TRUE": {
+    promise:
+      "Each real answer of each route fits the shape the document gives it, without a field it does not name",
+    source: "SPEC §7",
+  },
+  "OPENAPI-VALID": {
+    promise: "The document at /openapi.json is valid OpenAPI 3.1, and every reference in it resolves",
+    source: "SPEC §7",
+  },
+  "OTLP-NO-CONTENT": {
+    promise: "A span holds no argument, no result, no message and no name a caller made up",
+    source: "PROMISES T17",
+  },
+  "OTLP-OFF-PATH": {
+    promise:
+      "A collector that hangs, fails or is gone fails no call and delays no answer, and its losses are counted",
+    source: "PROMISES P7",
+  },
+  "PAGE-CSP": {
+    promise: "Pages load nothing from elsewhere, run no inline script, and their policy forbids both",
+    source: "PROMISES T04",
+  },
+  "PAGE-ESCAPES": {
+    promise: "Texts of upstreams stand on the page as text: none of a corpus of stored scripts runs",
+    source: "PROMISES T04",
+  },
+  "PAGE-SWITCH": {
+    promise:
+      "The operator's page is not there when features.enable_web_ui is false, and a browser at / is led to it else",
+    source: "SPEC §7",
+  },
   "PERSIST-AUTO-DISABLE": {
     promise: "Auto-disables write the configuration once together when it says so, and else never",
     source: "SPEC §1",
+  },
+  "PREFLIGHT-VERDICT": {
+    promise:
+      "Preflight tells without connecting whether a tool is ready, will come, is blocked, or is unknown, and why",
+    source: "SPEC §10",
   },
   "QUARANTINE-HIDDEN": {
     promise: "Names and texts of a quarantined server's tools come out on no path and in no error",
@@ -288,6 +552,18 @@ export const REQUIREMENTS = {
   "RECONCILE-ONLY-CHANGED": {
     promise: "A changed configuration touches exactly the servers it names",
     source: "SPEC §2",
+  },
+  "REGISTRY-HOSTILE": {
+    promise: "Whatever a registry answers ends in a list or one error, within its size, time and network",
+    source: "PROMISES P8",
+  },
+  "REGISTRY-ON-DEMAND": {
+    promise: "No registry is asked before somebody wants its servers, and then once for some minutes",
+    source: "SPEC §7",
+  },
+  "REGISTRY-QUARANTINED": {
+    promise: "A server added from a registry is what the registry says and is quarantined",
+    source: "SPEC §3",
   },
   "RELOAD-INVALID-KEEPS": {
     promise: "An edit that cannot be used leaves the last good configuration in force and is told once",
@@ -306,6 +582,11 @@ export const REQUIREMENTS = {
     promise: "A rename keeps connection, calls and history, and all that is told afterwards has the new name",
     source: "SPEC §3",
   },
+  "REQUEST-ID-EVERYWHERE": {
+    promise:
+      "The request id of an answer is in its error body, in the log line of a failure, and in the activity",
+    source: "SPEC §7",
+  },
   "SCHEDULE-NO-BARRIER": {
     promise:
       "A hanging server costs the others at most start_patience ÷ places, and nothing waits for the slowest",
@@ -315,6 +596,19 @@ export const REQUIREMENTS = {
     promise:
       "Never more attempts start, or wait in silence, than there are places and room, in the documented order",
     source: "SPEC §3",
+  },
+  "SCALE-FAULTS-FOUND": {
+    promise: "Each area of the production-scale suite fails when its subject is broken",
+    source: "SPEC §11",
+  },
+  "SCALE-TARGETS": {
+    promise: "A proxy with a fleet of production size keeps every target of the design",
+    source: "SPEC §11",
+  },
+  "SCALE-USER-FILE-KEPT": {
+    promise:
+      "A user's own configuration is neither written nor started, and none of its values is in a report",
+    source: "SPEC §11",
   },
   "SEARCH-FILTER-BEFORE-RANK": {
     promise: "Filters apply before ranking, so that limit is filled when enough tools match",
@@ -341,6 +635,10 @@ export const REQUIREMENTS = {
     promise: "Configured secrets appear in no log line, error, API answer or tool result of the proxy",
     source: "PROMISES T17",
   },
+  "SESSION-BOUND": {
+    promise: "A session is usable only at the address and by the principal that opened it",
+    source: "PROMISES T05",
+  },
   "SETTINGS-LIVE": {
     promise:
       "Changed settings hold for the next request, those read at the start are named as such, and overrides stay",
@@ -350,6 +648,11 @@ export const REQUIREMENTS = {
     promise:
       "Under seeded faults, verbs and calls every rule of supervision holds, and a healed world is ready in bounded time",
     source: "PROMISES T29",
+  },
+  "SOCKET-PRIVATE": {
+    promise:
+      "The Unix socket opens without a key for its own user alone, at no instant for others, and is gone when the proxy is",
+    source: "SPEC §7",
   },
   "START-NEVER-WAITS": {
     promise:
@@ -454,6 +757,19 @@ export const REQUIREMENTS = {
       "A start ends what a killed run left within 2 s, and leaves a process alone that is not surely ours",
     source: "PROMISES T20",
   },
+  "TOKEN-EXPIRES": {
+    promise: "A token that expired, was revoked or was replaced opens nothing, across restarts too",
+    source: "PROMISES T03",
+  },
+  "TOKEN-HASHED": {
+    promise: "The secret of a token is told once and stored as a hash, which is in no answer, log or record",
+    source: "PROMISES T17",
+  },
+  "TOKEN-SCOPE": {
+    promise:
+      "A token reaches the servers it names and the routes on an exact list, and cannot tell what else there is",
+    source: "PROMISES T03",
+  },
   "TRANSITION-CELLS": {
     promise: "Every cell of startup mode × connection state × event has its one answer",
     source: "SPEC §3",
@@ -481,6 +797,10 @@ export const REQUIREMENTS = {
   "UPSTREAM-TRANSPORTS": {
     promise: "Upstreams are reached over stdio, streamable HTTP and SSE, and auto finds out which",
     source: "SPEC §1",
+  },
+  "VERBS-IDEMPOTENT": {
+    promise: "A verb that asks for what is already so answers 200, and writes nothing",
+    source: "SPEC §7",
   },
 } as const satisfies Record<string, Requirement>;
 

@@ -41,6 +41,6 @@ export async function readBody<Shape extends z.ZodType>(
   throw new ProxyError(
     "USAGE",
     `Cannot read the request: ${at === "" ? "" : `'${at}': `}${issue?.message ?? "the body does not fit"}`,
-    { hint: "The body's fields are described in the README under 'Changing the configuration'" },
+    { hint: "The fields of each body stand in the reference, at /docs and in /openapi.json" },
   );
 }

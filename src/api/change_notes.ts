@@ -8,6 +8,7 @@
 import type { Context, MiddlewareHandler } from "hono";
 
 import type { OperatorChange, Recorder } from "../gateway/recorder.ts";
+import { sourceOf } from "./envelope.ts";
 import type { ApiEnv } from "./envelope.ts";
 
 /** A larger body is not read a second time to say what was asked. */
@@ -30,7 +31,11 @@ export function noteChanges(recorder: Recorder): MiddlewareHandler<ApiEnv> {
     recorder.noteChange({
       ...what,
       server: what.server ?? server,
-      origin: { source: "api", requestId: context.get("requestId"), principal: "api_key" },
+      origin: {
+        source: sourceOf(context),
+        requestId: context.get("requestId"),
+        principal: context.get("principal")?.id,
+      },
       durationMs: Math.round((performance.now() - beganAt) * 1_000) / 1_000,
       error: context.error,
       facts: { method, path: pathname, ...facts },
@@ -43,7 +48,8 @@ type What = Pick<OperatorChange, "type" | "action" | "server">;
 /** What a request wants, by its method and path; undefined when it changes nothing, or is noted elsewhere. */
 function describe(method: string, pathname: string): What | undefined {
   const [noun = "", name, verb] = pathname.replace(/^\/api(?:\/v1)?\//, "").split("/");
-  if (noun === "tools" || (noun === "config" && name === "plan")) return undefined;
+  const isLook = noun === "preflight" || (noun === "config" && (name === "plan" || name === "validate"));
+  if (noun === "tools" || isLook) return undefined;
   const crud = ({ POST: "add", PUT: "replace", PATCH: "patch", DELETE: "remove" } as const)[method];
   if (noun === "servers") {
     const isHeld = verb !== undefined && /^(?:quarantine|unquarantine|approve|reject)$/.test(verb);

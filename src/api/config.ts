@@ -1,25 +1,31 @@
 /**
- * The routes of the configuration: plan, apply, history, difference, rollback.
+ * The routes of the configuration: the whole document, plan, apply, history, difference, rollback.
  *
  * Owns what goes in and out under `/config`. Invariants: a plan changes nothing; values of secrets are in no answer; who
- * holds the admin key is a person. A route that takes a whole file was rejected here: two such requests lose one change.
+ * holds the admin key is a person; a whole document is a difference to what is shown, so what nobody touched stays. Writing
+ * a document as it comes was rejected: two such requests lose one change.
  */
 import { Hono } from "hono";
+import type { Context } from "hono";
 import { z } from "zod";
 
 import { ProxyError } from "../core/errors.ts";
 import type { JsonObject } from "../core/model.ts";
+import { changeView } from "../gateway/change_summary.ts";
 import type { Change, Configuration } from "../gateway/configuration.ts";
 import type { ConfigHistory } from "../state/config_history.ts";
-import { describePlan } from "../state/config_plan.ts";
+import { depthOf } from "../lib/json_patch.ts";
+import type { Upstreams } from "../upstream/upstreams.ts";
+import { ConfigDocument } from "../gateway/config_document.ts";
 import { MAX_NAME_CHARS, readBody } from "./body.ts";
-import { answer } from "./envelope.ts";
+import { answer, operatorOf } from "./envelope.ts";
 import type { ApiEnv } from "./envelope.ts";
 
 /** What the routes of the configuration work with. */
 export interface ConfigDeps {
   readonly configuration: Configuration;
   readonly history: ConfigHistory;
+  readonly upstreams: Upstreams;
 }
 
 const object = z.custom<JsonObject>(
@@ -45,36 +51,60 @@ const operation = z.discriminatedUnion("op", [
   z.strictObject({ op: z.literal("settings"), patch: object }),
 ]);
 // A misspelt 'dry_run' would do what was only to be looked at: unknown keys are refused.
-const changeBody = z.strictObject({
+export const changeBody = z.strictObject({
   operations: z.array(operation).min(1),
   revision: z.number().int().optional(),
   dry_run: z.boolean().optional(),
   verify: z.boolean().optional(),
   lenient: z.boolean().optional(),
 });
-const rollbackBody = z.strictObject({ id: z.string().min(1), approve: z.boolean().optional() });
+/** A whole document, bare or as `GET /config` shows it; what steers the change may stand beside either. */
+export const documentBody = z.looseObject({
+  config: object.optional(),
+  revision: z.number().int().optional(),
+  approve: z.boolean().optional(),
+  dry_run: z.boolean().optional(),
+});
+/** Levels of nesting; the file may have 100. */
+const DEPTH_MAX = 90;
+export const rollbackBody = z.strictObject({ id: z.string().min(1), approve: z.boolean().optional() });
 
 /** Makes the routes below `/config`. */
 export function configRoutes(deps: ConfigDeps): Hono<ApiEnv> {
-  const { configuration, history } = deps;
+  const { configuration } = deps;
   const routes = new Hono<ApiEnv>();
-  const change = async (body: z.output<typeof changeBody>, isDryRun: boolean): Promise<Change> =>
+  const document = new ConfigDocument({
+    configuration,
+    modeOf: (server) => deps.upstreams.find(server)?.mode,
+  });
+  addDocument(routes, document);
+  addHistory(routes, deps);
+  const change = async (
+    context: Context<ApiEnv>,
+    { body, isDryRun }: { readonly body: z.output<typeof changeBody>; readonly isDryRun: boolean },
+  ): Promise<Change> =>
     configuration.change({
       operations: body.operations,
-      revision: body.revision,
+      revision: body.revision ?? revisionIn(context),
       isDryRun,
       verify: body.verify,
       isLenient: body.lenient,
-      isByPerson: true,
+      isByPerson: operatorOf(context).isPerson,
     });
   routes.post("/plan", async (context) => {
     const body = await readBody(context, changeBody);
-    return answer(context, changeView(await change(body, true)));
+    return answer(context, changeView(await change(context, { body, isDryRun: true })));
   });
   routes.post("/apply", async (context) => {
+    const given = await readBody(context, z.looseObject({}));
+    if (given["operations"] === undefined) return answer(context, await applyDocument(context, document));
     const body = await readBody(context, changeBody);
-    return answer(context, changeView(await change(body, body.dry_run === true)));
+    return answer(context, changeView(await change(context, { body, isDryRun: body.dry_run === true })));
   });
+  return routes;
+}
+
+function addHistory(routes: Hono<ApiEnv>, { configuration, history }: ConfigDeps): void {
   routes.get("/history", (context) =>
     answer(context, { revision: configuration.revision, entries: history.list() }),
   );
@@ -93,14 +123,55 @@ export function configRoutes(deps: ConfigDeps): Hono<ApiEnv> {
     const body = await readBody(context, rollbackBody);
     const back = await configuration.rollback(history.read(body.id), {
       summary: `rollback to ${body.id}`,
-      approve: body.approve === true,
+      approve: body.approve === true && operatorOf(context).isPerson,
     });
     return answer(context, changeView(back));
   });
-  return routes;
 }
 
-/** A change as an answer shows it. */
-export function changeView({ revision, plan, warning }: Change) {
-  return { revision, ...describePlan(plan), ...(warning === undefined ? {} : { warning }) };
+function addDocument(routes: Hono<ApiEnv>, document: ConfigDocument): void {
+  routes.get("/", (context) => {
+    const shown = document.show();
+    context.header("ETag", `"${shown.revision}"`);
+    return answer(context, shown);
+  });
+  routes.post("/validate", async (context) => {
+    const { config } = await readDocument(context);
+    return answer(context, document.validate(config));
+  });
+}
+
+async function applyDocument(context: Context<ApiEnv>, document: ConfigDocument) {
+  const { config, ...options } = await readDocument(context);
+  if (!Object.hasOwn(config, "mcpServers")) {
+    throw new ProxyError("USAGE", "Cannot apply the configuration: 'mcpServers' is missing", {
+      hint: 'Send {"operations": […]}, or the whole document as GET /config shows it',
+    });
+  }
+  const revision = options.revision ?? revisionIn(context);
+  return document.apply(config, { ...options, revision, isByPerson: operatorOf(context).isPerson });
+}
+
+/** The document, and what steers the change of it. */
+async function readDocument(context: Context<ApiEnv>) {
+  const body = await readBody(context, documentBody);
+  if (depthOf(body, DEPTH_MAX + 1) > DEPTH_MAX) {
+    throw new ProxyError("USAGE", `Cannot read the request: values nest deeper than ${DEPTH_MAX} levels`, {
+      hint: "Remove levels of brackets",
+    });
+  }
+  const { config, revision, approve: isApproved, dry_run: isDryRun, config_path: _, ...bare } = body;
+  const isWrapped = config !== undefined && !Object.hasOwn(body, "mcpServers");
+  return { config: isWrapped ? config : bare, revision, isApproved, isDryRun };
+}
+
+/** The revision a change was made for, as `GET /config` gave it in its ETag (RFC 9110 section 13.1.1). */
+function revisionIn(context: Context<ApiEnv>): number | undefined {
+  const match = context.req.header("if-match")?.trim();
+  if (match === undefined || match === "" || match === "*") return undefined;
+  const digits = /^(?:W\/)?"?(\d{1,15})"?$/.exec(match)?.[1];
+  if (digits !== undefined) return Number(digits);
+  throw new ProxyError("USAGE", "Cannot use 'If-Match': it names no revision", {
+    hint: "Send the ETag of GET /config as it is",
+  });
 }

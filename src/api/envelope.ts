@@ -10,10 +10,15 @@ import type { ContentfulStatusCode } from "hono/utils/http-status";
 
 import { ERRORS, messageOf, ProxyError, toProxyError } from "../core/errors.ts";
 import type { Principal } from "../core/principal.ts";
+import type { Peer } from "../gateway/access.ts";
+import type { Operator } from "../gateway/steering.ts";
 import type { Log } from "../lib/log.ts";
+import type { SocketListener } from "./event_streams.ts";
 
-/** What the middleware of this file puts beside a request. */
+/** What the listener and its middleware put beside a request. */
 export interface ApiEnv {
+  /** The listener a request came by; nothing when it came by none. */
+  readonly Bindings: { readonly peer?: Peer; readonly listener?: SocketListener };
   readonly Variables: { requestId: string; principal: Principal };
 }
 
@@ -56,8 +61,24 @@ export function answerError(context: Context<ApiEnv>, error: unknown, log: Log):
       request_id: id,
     },
     status,
-    { "X-Request-Id": id },
+    { "X-Request-Id": id, ...retryAfterOf(fault) },
   );
+}
+
+function retryAfterOf({ data }: ProxyError): Readonly<Record<string, string>> {
+  const seconds = data?.["retry_after_s"];
+  return typeof seconds === "number" ? { "Retry-After": String(seconds) } : {};
+}
+
+/** Who sends a request that changes something; with the admin key it is a person, who may approve. */
+export function operatorOf(context: Context<ApiEnv>): Operator {
+  const principal = context.get("principal");
+  return { principal, isPerson: principal.kind === "admin" };
+}
+
+/** Where a request comes from, for the record: our command line says who it is, and is believed, since nothing depends on it. */
+export function sourceOf(context: Context<ApiEnv>): "cli" | "api" {
+  return context.req.header("user-agent")?.startsWith("mcpproxy-cli/") === true ? "cli" : "api";
 }
 
 /**

@@ -3,13 +3,16 @@
  *
  * Owns reading `types`, `servers` and `groups` from an address, and the decision on an event. Invariants: each given
  * list narrows, servers and groups together name the subjects (one of either is enough); a group means its members at
- * the time of the event, those of the groups below it too; two filters that mean the same have the same key, so that
+ * the time of the event, those of the groups below it too; an agent hears of the servers it may reach and of nothing else;
+ * two filters that mean the same have the same key, so that
  * events are picked once for both. A filter language was rejected: these three are what a page or a script asks for.
  */
 import type { Groups } from "../catalog/groups.ts";
 import { ProxyError } from "../core/errors.ts";
 import { EVENT_TYPES } from "../core/event_schema.ts";
 import type { EventType, ProxyEvent } from "../core/events.ts";
+import type { Principal } from "../core/principal.ts";
+import { isScoped, mayReach } from "../gateway/permission.ts";
 import { nearestWord } from "../lib/nearest.ts";
 
 /** What tells of the state of servers, as `/ws/servers` does. */
@@ -21,6 +24,7 @@ export const STATE_TYPES: readonly EventType[] = [
   "server_auto_disabled",
   "server_recovered",
   "quarantine_changed",
+  "oauth_required",
   "auto_disable_suspended",
 ];
 
@@ -29,6 +33,8 @@ export interface EventFilter {
   /** The same for all filters that mean the same. */
   readonly key: string;
   readonly matches: (event: ProxyEvent) => boolean;
+  /** Whether the stream has to end: who opened it may not read any more. */
+  readonly isOver?: () => boolean;
 }
 
 /** Options of {@link readFilter}. */
@@ -37,6 +43,10 @@ export interface FilterOptions {
   readonly groups: () => Groups;
   /** What the stream has at most. @default all */
   readonly among?: readonly EventType[];
+  /** Whose stream it is; an agent's has what happens to its servers, as long as its token holds. @default an operator's */
+  readonly principal?: Principal | undefined;
+  /** Whether the token of a principal holds. */
+  readonly isCurrent?: (principal: Principal) => boolean;
 }
 
 /**
@@ -45,10 +55,12 @@ export interface FilterOptions {
  * @throws {ProxyError} `USAGE` for an unknown type, `GROUP_UNKNOWN`.
  */
 export function readFilter(query: string, options: FilterOptions): EventFilter {
-  const { groups, among } = options;
+  const { groups, principal } = options;
+  const isAgent = principal !== undefined && principal.kind !== "admin";
+  const among = isAgent ? (options.among ?? EVENT_TYPES).filter(isForAgents) : options.among;
   const types = typesOf(listOf(query, "types"), among);
   const servers = listOf(query, "servers");
-  const groupIds = listOf(query, "groups").map((name) => groups().get(name).id);
+  const groupIds = listOf(query, "groups").map((name) => groupOf(name, options));
   const key = JSON.stringify(
     [types, servers, groupIds.map(String)].map((list) => [...new Set(list)].toSorted()),
   );
@@ -57,9 +69,64 @@ export function readFilter(query: string, options: FilterOptions): EventFilter {
     servers.length + groupIds.length === 0
       ? undefined
       : new Subjects({ servers: new Set(servers), groupIds, groups });
-  return {
+  const filter: EventFilter = {
     key,
     matches: (event) => (isWanted.size === 0 || isWanted.has(event.type)) && (subjects?.has(event) ?? true),
+  };
+  return isAgent ? narrowed(filter, { ...options, principal }) : filter;
+}
+
+/** A group whose servers a token does not reach is none to its holder; nor are others named in a hint. */
+function groupOf(name: string, { groups, principal }: FilterOptions): number {
+  if (principal === undefined || !isScoped(principal)) return groups().get(name).id;
+  const group = groups().find(name);
+  const members = group === undefined ? [] : groups().members(group.id);
+  if (group !== undefined && members.some((server) => mayReach(principal, server, groups()))) return group.id;
+  throw new ProxyError("GROUP_UNKNOWN", `Cannot find a group named '${name}'`);
+}
+
+/** What an agent may hear of: a server's tools and whether it works. */
+const AGENT_TYPES: ReadonlySet<EventType> = new Set([
+  "server_added",
+  "server_removed",
+  "server_renamed",
+  "server_changed",
+  "server_state_changed",
+  "server_auto_disabled",
+  "server_recovered",
+  "quarantine_changed",
+  "oauth_required",
+  "tools_changed",
+  "tool_called",
+]);
+
+function isForAgents(type: EventType): boolean {
+  return AGENT_TYPES.has(type);
+}
+
+/** So that no two principals share a stream, though their tokens have one name after the other. */
+const numbers = new WeakMap<Principal, number>();
+let lastNumber = 0;
+
+function narrowed(
+  filter: EventFilter,
+  { principal, groups, isCurrent = () => true }: FilterOptions & { readonly principal: Principal },
+): EventFilter {
+  const number = numbers.get(principal) ?? (lastNumber += 1);
+  numbers.set(principal, number);
+  const groupIds = [...(principal.groups ?? [])].flatMap((word) => groups().find(word)?.id ?? []);
+  const own = isScoped(principal)
+    ? new Subjects({ servers: principal.servers ?? new Set(), groupIds, groups })
+    : undefined;
+  return {
+    key: `${number}:${filter.key}`,
+    matches: (event) =>
+      event.server !== undefined &&
+      isForAgents(event.type) &&
+      filter.matches(event) &&
+      (own?.has(event) ?? true) &&
+      isCurrent(principal),
+    isOver: () => !isCurrent(principal),
   };
 }
 

@@ -12,6 +12,7 @@ import type { EventFilter } from "./event_filter.ts";
 const CATCH_UP_BYTES = 64 * 1024;
 /** Close codes: RFC 6455 section 7.4.1, and 1013 of the IANA registry (try again later). */
 const GOING_AWAY = 1001;
+const POLICY_VIOLATION = 1008;
 const TRY_AGAIN_LATER = 1013;
 /** A response that ended, and is not read to its end, is cut after this. */
 const LINGER_S = 20;
@@ -20,7 +21,7 @@ const encoder = new TextEncoder();
 const HEARTBEAT = encoder.encode(": heartbeat\n\n");
 
 /** Why a reader is let go. */
-export type Farewell = "slow" | "stopping";
+export type Farewell = "slow" | "stopping" | "refused";
 
 /** An event on its way. */
 export interface Message {
@@ -99,6 +100,7 @@ export class SocketReader {
   /** Closes; what was buffered goes out before. */
   end(why: Farewell): void {
     if (why === "slow") this.#socket?.close(TRY_AGAIN_LATER, "Too slow: connect again with ?since=");
+    else if (why === "refused") this.#socket?.close(POLICY_VIOLATION, "The token does not hold any more");
     else this.#socket?.close(GOING_AWAY, "The proxy stops");
   }
 }

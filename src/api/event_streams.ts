@@ -71,6 +71,8 @@ type Reader = SocketReader | ResponseReader;
 /** What a reader asks for. */
 export interface StreamRequest extends ReaderOptions {
   readonly request: Request;
+  /** The listener the request came by. @default the one that was attached */
+  readonly listener?: SocketListener | undefined;
 }
 
 /** Serves streams of events. */
@@ -87,6 +89,8 @@ export class EventStreams implements AsyncDisposable {
   readonly #catchingUp = new Set<Reader>();
   readonly #audiences = new Map<string, Audience>();
   #listener: SocketListener | undefined;
+  /** All that upgraded a request: each publishes to its own sockets. */
+  readonly #publishers = new Set<SocketListener>();
   /** The id up to which the audiences were served. */
   #cursor: number;
   #round: Timer | undefined;
@@ -144,11 +148,12 @@ export class EventStreams implements AsyncDisposable {
    *
    * @throws {ProxyError} `STREAMS_REFUSED`
    */
-  openSocket({ request, ...options }: StreamRequest): boolean {
+  openSocket({ request, listener = this.#listener, ...options }: StreamRequest): boolean {
     this.#checkPlace();
     const reader = new SocketReader(options);
     this.#readers.add(reader);
-    if (this.#listener?.upgrade(request, { data: reader }) === true) return true;
+    if (listener !== undefined) this.#publishers.add(listener);
+    if (listener?.upgrade(request, { data: reader }) === true) return true;
     this.#forget(reader);
     return false;
   }
@@ -158,14 +163,17 @@ export class EventStreams implements AsyncDisposable {
    *
    * @throws {ProxyError} `STREAMS_REFUSED`
    */
-  openResponse({ request, ...options }: StreamRequest, status: unknown): ReadableStream<Uint8Array> {
+  openResponse(
+    { request, listener = this.#listener, ...options }: StreamRequest,
+    status: unknown,
+  ): ReadableStream<Uint8Array> {
     this.#checkPlace();
     const reader = new ResponseReader({
       ...options,
       signal: request.signal,
       onRoom: () => this.#advance(reader),
       onGone: () => this.#forget(reader),
-      cutWhenIdle: (seconds) => this.#listener?.timeout(request, seconds),
+      cutWhenIdle: (seconds) => listener?.timeout(request, seconds),
     });
     this.#readers.add(reader);
     this.#begin(reader, (id) => reader.greet("status", status, options.since === undefined ? id : undefined));
@@ -318,10 +326,16 @@ export class EventStreams implements AsyncDisposable {
     const { picked, sockets, responses, topic } = audience;
     if (picked.length === 0) return;
     audience.picked = [];
-    if (sockets.size > 0) for (const { text } of picked) this.#listener?.publish(topic, text, false);
+    if (sockets.size > 0) this.#publish(topic, picked);
     if (responses.size === 0) return;
     const chunk = toChunk(picked);
     for (const reader of responses) reader.enqueue(chunk);
+  }
+
+  #publish(topic: string, messages: readonly Message[]): void {
+    for (const publisher of this.#publishers) {
+      for (const { text } of messages) publisher.publish(topic, text, false);
+    }
   }
 
   #beat(): void {
@@ -330,7 +344,8 @@ export class EventStreams implements AsyncDisposable {
     this.#endSlow();
     for (const reader of this.#catchingUp) this.#advance(reader);
     for (const reader of this.#readers) {
-      if (reader instanceof ResponseReader) reader.beat();
+      if (reader.filter.isOver?.() === true) this.#end(reader, "refused");
+      else if (reader instanceof ResponseReader) reader.beat();
       else if (reader.isSilent(now, pingTimeoutMs)) this.#end(reader, "slow");
     }
   }

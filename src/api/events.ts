@@ -1,10 +1,10 @@
 /**
  * The routes of the event streams.
  *
- * Owns `/events` (SSE), `/ws/events` and `/ws/servers` (WebSocket) and the schema of what they carry. Invariants: Host
- * and Origin are checked before, as everywhere; a key is needed, and here alone it may stand in the address, since a
- * browser's EventSource and WebSocket send no header of ours; HEAD opens no stream. A cookie instead of the key in
- * the address was rejected: it is sent by foreign pages too.
+ * Owns `/events` (SSE), `/ws/events` and `/ws/servers` (WebSocket) and the schema of what they carry; not the key,
+ * which here alone may stand in the address, since a browser's EventSource and WebSocket send no header of ours.
+ * Invariant: HEAD opens no stream. A cookie instead of the key in the address was rejected: it is sent by foreign
+ * pages too.
  */
 import { Hono } from "hono";
 import type { Context } from "hono";
@@ -12,10 +12,12 @@ import type { Context } from "hono";
 import { ProxyError } from "../core/errors.ts";
 import { eventJsonSchema } from "../core/event_schema.ts";
 import type { EventType } from "../core/events.ts";
+import type { Principal } from "../core/principal.ts";
 import type { Access } from "../gateway/access.ts";
 import { answer } from "./envelope.ts";
 import type { ApiEnv } from "./envelope.ts";
 import { readFilter, STATE_TYPES } from "./event_filter.ts";
+import type { FilterOptions } from "./event_filter.ts";
 import type { EventStreams, StreamRequest } from "./event_streams.ts";
 import { statusView } from "./status.ts";
 import type { StatusDeps } from "./status.ts";
@@ -31,16 +33,14 @@ const STREAM_HEADERS = {
 /** What the routes of events work with. */
 export interface EventsDeps extends StatusDeps {
   readonly streams: EventStreams;
-  readonly access: Access;
+  readonly access: Pick<Access, "isCurrent">;
 }
 
 /** Makes the routes of the streams, to be mounted at the root. */
 export function eventRoutes(deps: EventsDeps): Hono<ApiEnv> {
   const routes = new Hono<ApiEnv>();
-  const check = (context: Context<ApiEnv>): void => checkKey(context, deps.access);
   const socket = (among?: readonly EventType[]) => (context: Context<ApiEnv>) => {
-    check(context);
-    if (deps.streams.openSocket(streamRequest(context, deps.streams, among))) return new Response(null);
+    if (deps.streams.openSocket(streamRequest(context, deps, among))) return new Response(null);
     throw new ProxyError(
       "USAGE",
       `Cannot open '${context.req.path}': the request is no WebSocket handshake`,
@@ -50,11 +50,14 @@ export function eventRoutes(deps: EventsDeps): Hono<ApiEnv> {
     );
   };
   routes.get("/events", (context) => {
-    check(context);
-    const request = streamRequest(context, deps.streams);
+    const request = streamRequest(context, deps);
     const isHead = context.req.raw.method === "HEAD";
     if (isHead) return context.body(null, 200, STREAM_HEADERS);
-    return context.body(deps.streams.openResponse(request, snapshot(deps)), 200, STREAM_HEADERS);
+    return context.body(
+      deps.streams.openResponse(request, snapshot(deps, context.get("principal"))),
+      200,
+      STREAM_HEADERS,
+    );
   });
   routes.get("/ws/events", socket());
   routes.get("/ws/servers", socket(STATE_TYPES));
@@ -68,23 +71,21 @@ export function eventSchemaRoutes(): Hono<ApiEnv> {
   return routes;
 }
 
-function checkKey(context: Context<ApiEnv>, access: Access): void {
-  const { headers } = context.req.raw;
-  const inAddress = context.req.query("apikey");
-  const isInHeader = headers.has("x-api-key") || headers.has("authorization");
-  access.checkKey(isInHeader || inAddress === undefined ? headers : new Headers({ "x-api-key": inAddress }));
-}
-
 function streamRequest(
   context: Context<ApiEnv>,
-  streams: EventStreams,
+  { streams, access }: EventsDeps,
   among?: readonly EventType[],
 ): StreamRequest {
   const { search } = new URL(context.req.url);
-  const { groups } = streams;
+  const filters: FilterOptions = {
+    groups: streams.groups,
+    principal: context.get("principal"),
+    isCurrent: (principal) => access.isCurrent(principal),
+  };
   return {
     request: context.req.raw,
-    filter: readFilter(search, { groups, ...(among === undefined ? {} : { among }) }),
+    listener: context.env?.listener,
+    filter: readFilter(search, among === undefined ? filters : { ...filters, among }),
     since: sinceOf(context),
   };
 }
@@ -99,8 +100,8 @@ function sinceOf(context: Context<ApiEnv>): number | undefined {
   });
 }
 
-function snapshot(deps: StatusDeps): unknown {
-  const status = statusView(deps);
+function snapshot(deps: StatusDeps, principal: Principal): unknown {
+  const status = statusView(deps, principal);
   if (JSON.stringify(status).length <= MAX_SNAPSHOT_CHARS) return status;
   const { servers: _, ...upstreamStats } = status.upstream_stats;
   return { ...status, upstream_stats: upstreamStats };

@@ -11,23 +11,21 @@ import { z } from "zod";
 import { ProxyError } from "../core/errors.ts";
 import type { Category, JsonObject } from "../core/model.ts";
 import type { BatchAction } from "../catalog/batch.ts";
-import type { Group } from "../catalog/groups.ts";
-import type { Batches } from "../gateway/batches.ts";
-import type { Configuration } from "../gateway/configuration.ts";
+import { changeView } from "../gateway/change_summary.ts";
+import { groupView } from "../gateway/steering.ts";
+import type { Steering } from "../gateway/steering.ts";
 import { MAX_NAME_CHARS, readBody } from "./body.ts";
-import { changeView } from "./config.ts";
-import { answer } from "./envelope.ts";
+import { answer, operatorOf } from "./envelope.ts";
 import type { ApiEnv } from "./envelope.ts";
 
 /** What the routes of groups work with. */
 export interface GroupsDeps {
-  readonly configuration: Configuration;
-  readonly batches: Batches;
+  readonly steering: Steering;
 }
 
 const name = z.string().max(MAX_NAME_CHARS);
 const groupRef = z.union([name.min(1), z.number().int()]);
-const groupBody = z.strictObject({
+export const groupBody = z.strictObject({
   id: z.number().int().min(0).optional(),
   name: name.min(1),
   description: z.string().optional(),
@@ -36,9 +34,12 @@ const groupBody = z.strictObject({
   enabled: z.boolean().optional(),
   parent: groupRef.optional(),
 });
-const groupPatch = groupBody.omit({ id: true }).partial().extend({ parent: groupRef.nullable().optional() });
-const serversBody = z.strictObject({ servers: z.array(name), dry_run: z.boolean().optional() });
-const dryRunBody = z.strictObject({ dry_run: z.boolean().optional() });
+export const groupPatch = groupBody
+  .omit({ id: true })
+  .partial()
+  .extend({ parent: groupRef.nullable().optional() });
+export const serversBody = z.strictObject({ servers: z.array(name), dry_run: z.boolean().optional() });
+export const dryRunBody = z.strictObject({ dry_run: z.boolean().optional() });
 const CATEGORIES = [
   "connected",
   "disconnected",
@@ -48,7 +49,14 @@ const CATEGORIES = [
   "quarantined",
 ] as const satisfies readonly Category[];
 const ACTIONS = ["enable", "disable", "restart", "quarantine", "assign", "unassign"] as const;
-const batchBody = z.strictObject({
+/** The Go proxy's verbs over all servers. */
+const ALL_VERBS = {
+  enable_all: "enable",
+  disable_all: "disable",
+  restart_all: "restart",
+  reconnect: "restart",
+} as const satisfies Readonly<Record<string, BatchAction>>;
+export const batchBody = z.strictObject({
   action: z.enum(ACTIONS),
   group: groupRef.optional(),
   names: z.array(name).optional(),
@@ -63,57 +71,62 @@ const batchBody = z.strictObject({
   to: groupRef.optional(),
   dry_run: z.boolean().optional(),
 });
-const toggleBody = z.object({ group_name: name.min(1), enabled: z.boolean() });
+export const toggleBody = z.object({ group_name: name.min(1), enabled: z.boolean() });
 
 /** Makes the routes below `/groups`. */
-export function groupRoutes({ configuration, batches }: GroupsDeps): Hono<ApiEnv> {
+export function groupRoutes({ steering }: GroupsDeps): Hono<ApiEnv> {
   const routes = new Hono<ApiEnv>();
-  const found = (context: Context<ApiEnv>) => configuration.groups.get(context.req.param("group") ?? "");
-  routes.get("/", (context) => answer(context, { groups: configuration.groups.list().map(groupView) }));
+  routes.get("/", (context) => answer(context, listOf(context, steering)));
   routes.post("/", async (context) => {
     const body = await readBody(context, groupBody);
-    const group = body as unknown as JsonObject;
-    const change = await batches.changeGroup("create", body.name, [{ op: "add_group", group }]);
-    const [id = 0] = change.plan.difference.groups.added;
-    const data = { ...changeView(change), group: groupView(configuration.groups.get(id)) };
+    const made = await steering.createGroup(body as unknown as GroupEntry, operatorOf(context));
+    const data = { ...changeView(made.change), group: groupView(made.group) };
     return context.json({ success: true, data }, 201);
   });
-  routes.get("/:group", (context) => answer(context, groupView(found(context))));
+  routes.get("/:group", (context) =>
+    answer(context, groupView(steering.getGroup(context.req.param("group")))),
+  );
   routes.patch("/:group", async (context) => {
-    const { id } = found(context);
+    const { id } = steering.getGroup(context.req.param("group"));
     const patch = (await readBody(context, groupPatch)) as unknown as JsonObject;
-    const change = await batches.changeGroup("update", id, [{ op: "patch_group", group: id, patch }]);
-    return answer(context, { ...changeView(change), group: groupView(configuration.groups.get(id)) });
+    const made = await steering.updateGroup(id, { patch, by: operatorOf(context) });
+    return answer(context, { ...changeView(made.change), group: groupView(made.group) });
   });
   routes.delete("/:group", async (context) => {
-    const { id } = found(context);
-    const change = await batches.changeGroup("delete", id, [{ op: "remove_group", group: id }]);
+    const change = await steering.deleteGroup(context.req.param("group"), operatorOf(context));
     return answer(context, changeView(change));
   });
   routes.get("/:group/members", (context) => {
-    const { id } = found(context);
-    return answer(context, { group: id, servers: configuration.groups.members(id) });
+    const { id } = steering.getGroup(context.req.param("group"));
+    return answer(context, { group: id, servers: steering.membersOf(id) });
   });
+  addGroupVerbs(routes, steering);
+  return routes;
+}
+
+type GroupEntry = JsonObject & { readonly name: string };
+
+function addGroupVerbs(routes: Hono<ApiEnv>, steering: Steering): void {
   for (const action of ["assign", "unassign"] as const) {
     routes.post(`/:group/${action}`, async (context) => {
-      const { id } = found(context);
+      const { id: group } = steering.getGroup(context.req.param("group"));
       const { servers: names, dry_run: isDryRun } = await readBody(context, serversBody);
-      const done = await batches.run({ action, selection: { names }, group: id, isDryRun });
-      return answer(context, done);
+      const request = { action, selection: { names }, group, isDryRun };
+      return answer(context, await steering.runBatch(request, operatorOf(context)));
     });
   }
   for (const action of ["enable", "disable", "restart", "quarantine"] as const) {
     routes.post(`/:group/${action}`, async (context) => {
-      const { id } = found(context);
+      const { id: group } = steering.getGroup(context.req.param("group"));
       const { dry_run: isDryRun } = await readBody(context, dryRunBody);
-      return answer(context, await batches.run({ action, selection: { group: id }, isDryRun }));
+      const request = { action, selection: { group }, isDryRun };
+      return answer(context, await steering.runBatch(request, operatorOf(context)));
     });
   }
-  return routes;
 }
 
 /** Makes the routes that switch many servers at once, below the API's root. */
-export function batchRoutes({ batches }: GroupsDeps): Hono<ApiEnv> {
+export function batchRoutes({ steering }: GroupsDeps): Hono<ApiEnv> {
   const routes = new Hono<ApiEnv>();
   routes.post("/servers/batch", async (context) => {
     const { action, group, names, filter, to, dry_run: isDryRun } = await readBody(context, batchBody);
@@ -128,31 +141,35 @@ export function batchRoutes({ batches }: GroupsDeps): Hono<ApiEnv> {
       ...(names === undefined ? {} : { names }),
       ...(filter === undefined ? {} : { filter: { category, tag, notConnectedForDays } }),
     };
-    return answer(context, await batches.run({ action, selection, group: to, isDryRun }));
+    const request = { action, selection, group: to, isDryRun };
+    return answer(context, await steering.runBatch(request, operatorOf(context)));
   });
+  for (const [path, action] of Object.entries(ALL_VERBS)) {
+    routes.post(`/servers/${path}`, async (context) => {
+      const { dry_run: isDryRun } = await readBody(context, dryRunBody);
+      const names = steering.listServers({}).servers.map((server) => server.name);
+      const done = await steering.runBatch({ action, selection: { names }, isDryRun }, operatorOf(context));
+      const failed = done.failed_servers.length;
+      const counts = { total: names.length, successful: names.length - failed, failed };
+      return answer(context, { ...counts, ...done });
+    });
+  }
   return routes;
 }
 
 /** Makes the paths of the Go proxy for groups, below `/api`. */
-export function groupAliases({ configuration, batches }: GroupsDeps): Hono<ApiEnv> {
+export function groupAliases({ steering }: GroupsDeps): Hono<ApiEnv> {
   const routes = new Hono<ApiEnv>();
-  routes.get("/groups", (context) => answer(context, { groups: configuration.groups.list().map(groupView) }));
+  routes.get("/groups", (context) => answer(context, listOf(context, steering)));
   routes.post("/toggle-group-servers", async (context) => {
     const { group_name: group, enabled } = await readBody(context, toggleBody);
     const action: BatchAction = enabled ? "enable" : "disable";
-    return answer(context, await batches.run({ action, selection: { group } }));
+    const request = { action, selection: { group } };
+    return answer(context, await steering.runBatch(request, operatorOf(context)));
   });
   return routes;
 }
 
-/** A group as every list shows it. */
-function groupView(group: Group) {
-  const { iconEmoji, parentId, ownCount, totalCount, ...rest } = group;
-  return {
-    ...rest,
-    ...(iconEmoji === undefined ? {} : { icon_emoji: iconEmoji }),
-    ...(parentId === undefined ? {} : { parent: parentId }),
-    own_count: ownCount,
-    server_count: totalCount,
-  };
+function listOf(context: Context<ApiEnv>, steering: Steering) {
+  return { groups: steering.listGroups(context.get("principal")).map(groupView) };
 }

@@ -12,6 +12,7 @@ import type { Catalog } from "../catalog/catalog.ts";
 import type { Category } from "../core/model.ts";
 import { VERSION } from "../core/version.ts";
 import type { Caller } from "../gateway/caller.ts";
+import type { Traces } from "../gateway/traces.ts";
 import type { HistogramView } from "../lib/histogram.ts";
 import { openHandleCount } from "../lib/profiler.ts";
 import type { Activity } from "../state/activity.ts";
@@ -25,6 +26,8 @@ import type { EventStreams } from "./event_streams.ts";
 export interface MetricsDeps {
   readonly metrics: Metrics;
   readonly activity: Activity;
+  /** Absent: no collector is named. */
+  readonly traces?: Pick<Traces, "counts"> | undefined;
   readonly caller: Caller;
   readonly catalog: Catalog;
   readonly index: { readonly size: number };
@@ -85,6 +88,7 @@ function numbersOf(deps: MetricsDeps) {
     tools: { known: deps.catalog.size, indexed: deps.index.size },
     events: { lastId: streams.lastId, lag: streams.lag, readers: streams.readerCount },
     activity: deps.activity.counts,
+    traces: deps.traces?.counts ?? { queued: 0, sent: 0, dropped: 0 },
     sessions: deps.sessionCount(),
     process: {
       startedAt: deps.startedAt,
@@ -131,6 +135,7 @@ function metricsView(numbers: Numbers) {
       types: Object.fromEntries(counted.events),
     },
     activity,
+    traces: numbers.traces,
     sessions: numbers.sessions,
     process: {
       resident_bytes: own.residentBytes,
@@ -172,7 +177,7 @@ function familiesOf(numbers: Numbers): readonly Family[] {
   return [...callFamilies(numbers), ...serverFamilies(numbers), ...ownFamilies(numbers)];
 }
 
-function callFamilies({ counted, calls, activity, sessions }: Numbers): readonly Family[] {
+function callFamilies({ counted, calls, activity, traces, sessions }: Numbers): readonly Family[] {
   const perServer = [...counted.servers];
   const outcome = [...counted.outcomes].map(([code, count]) => [{ outcome: code }, count] as const);
   return [
@@ -199,6 +204,9 @@ function callFamilies({ counted, calls, activity, sessions }: Numbers): readonly
     gauge("activity_queue", "Entries of the activity that wait to be written", activity.queued),
     counter("activity_written_total", "Entries of the activity that were written", activity.written),
     counter("activity_dropped_total", "Entries of the activity that were lost", activity.dropped),
+    gauge("trace_spans_queued", "Spans that wait for the collector", traces.queued),
+    counter("trace_spans_sent_total", "Spans the collector took", traces.sent),
+    counter("trace_spans_dropped_total", "Spans that were lost", traces.dropped),
   ];
 }
 

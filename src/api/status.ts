@@ -1,24 +1,33 @@
 /**
  * The routes that tell how the proxy stands.
  *
- * Owns `GET /status` and `GET /info`. Invariant: answering reads memory only, so it works while the
- * proxy starts and while upstreams hang.
+ * Owns `GET /status`, `GET /stats` and `GET /info`. Invariants: answering reads memory only, so it works while the proxy
+ * starts and while upstreams hang; whoever may reach some servers learns nothing of the others, not even their number.
+ * A view of each server was rejected: a status is asked for often, and of 10,000 servers it would be the whole list.
  */
 import { Hono } from "hono";
 
+import type { Catalog } from "../catalog/catalog.ts";
 import { VERSION } from "../core/version.ts";
+import type { Principal } from "../core/principal.ts";
 import type { Settings } from "../core/settings.ts";
+import type { Configuration } from "../gateway/configuration.ts";
+import { errorOf, reachable, serverStats } from "../gateway/server_list.ts";
+import type { Upstream, Upstreams } from "../upstream/upstreams.ts";
 import { answer } from "./envelope.ts";
 import type { ApiEnv } from "./envelope.ts";
-import { serverStats, serverView } from "./servers.ts";
-import type { ServersDeps } from "./servers.ts";
 
 /** What the routes of the proxy's status read. */
-export interface StatusDeps extends ServersDeps {
+export interface StatusDeps {
+  readonly upstreams: Upstreams;
+  readonly catalog: Catalog;
+  readonly configuration: Configuration;
   readonly settings: () => Settings;
   readonly configPath: string;
   /** `host:port` as it is listened on; known only once the port is. */
   readonly listenAddress: () => string;
+  /** Of the Unix socket; empty when there is none. */
+  readonly socketPath: () => string;
   readonly sessionCount: () => number;
   /** A stream that begins after its `lastId` tells all that comes after this status. */
   readonly streams: { readonly lastId: number };
@@ -28,23 +37,24 @@ export interface StatusDeps extends ServersDeps {
 /** Makes the routes below the API's root. */
 export function statusRoutes(deps: StatusDeps): Hono<ApiEnv> {
   const routes = new Hono<ApiEnv>();
-  routes.get("/status", (context) => answer(context, statusView(deps)));
+  routes.get("/status", (context) => answer(context, statusView(deps, context.get("principal"))));
+  routes.get("/stats", (context) => answer(context, statsView(deps, context.get("principal"))));
   routes.get("/info", (context) => {
     const address = deps.listenAddress();
     return answer(context, {
       version: VERSION,
       listen_addr: address,
       pid: process.pid,
-      web_ui_url: "",
-      endpoints: { http: address, socket: "" },
+      web_ui_url: deps.settings().enableWebUi ? `http://${address}/ui/` : "",
+      endpoints: { http: address, socket: deps.socketPath() },
     });
   });
   return routes;
 }
 
-/** How the proxy and its servers stand. */
-export function statusView(deps: StatusDeps) {
-  const servers = deps.upstreams.list().map((upstream) => serverView(upstream, deps));
+/** How the proxy and its servers stand, as far as the caller may know of them. */
+export function statusView(deps: StatusDeps, principal?: Principal) {
+  const servers = reachable(principal, deps);
   return {
     running: true,
     state: stateOf(deps),
@@ -59,9 +69,21 @@ export function statusView(deps: StatusDeps) {
     sessions: deps.sessionCount(),
     last_event_id: deps.streams.lastId,
     upstream_stats: {
-      ...serverStats(servers),
-      servers: Object.fromEntries(servers.map((server) => [server.name, briefly(server)])),
+      ...serverStats(servers, deps),
+      servers: Object.fromEntries(servers.map((upstream) => [upstream.server.name, briefly(upstream, deps)])),
     },
+  };
+}
+
+/** The counts alone, without a word on each server. */
+function statsView(deps: StatusDeps, principal: Principal | undefined) {
+  return {
+    ...serverStats(reachable(principal, deps), deps),
+    state: stateOf(deps),
+    sessions: deps.sessionCount(),
+    revision: deps.configuration.revision,
+    last_event_id: deps.streams.lastId,
+    uptime_ms: Date.now() - deps.startedAt,
   };
 }
 
@@ -70,7 +92,13 @@ function stateOf({ upstreams, configuration }: StatusDeps): string {
   return upstreams.state === "running" && configuration.isDegraded ? "degraded" : upstreams.state;
 }
 
-function briefly(server: ReturnType<typeof serverView>) {
-  const { status, connected, tool_count, category, last_error } = server;
-  return { status, connected, tool_count, category, last_error };
+function briefly(upstream: Upstream, { catalog }: StatusDeps) {
+  const { server, connection, category } = upstream;
+  return {
+    status: connection,
+    connected: connection === "ready",
+    tool_count: catalog.count(server.name),
+    category,
+    last_error: errorOf(upstream) ?? "",
+  };
 }

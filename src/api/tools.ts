@@ -1,22 +1,27 @@
 /**
- * The routes of tools: all of them, the search over them, and a call.
+ * The routes of tools: all of them, the search over them, why one is missing, and a call.
  *
- * Owns `GET /tools`, `GET /index/search` and `POST /tools/call` with the fields of the Go proxy. Invariant:
- * the same rules as for an agent decide what is found and what may be called. A second path for calls of
+ * Owns `GET /tools`, `GET /tools/explain`, `GET /index/search` and `POST /tools/call` with the fields of the Go proxy.
+ * Invariant: the same rules as for an agent decide what is found and what may be called. A second path for calls of
  * operators was rejected: it would be the one without the checks.
  */
 import { Hono } from "hono";
+import type { Context } from "hono";
 
 import type { Catalog } from "../catalog/catalog.ts";
 import type { KnownTool } from "../catalog/known_tool.ts";
 import { ProxyError } from "../core/errors.ts";
 import type { JsonObject } from "../core/model.ts";
+import type { Settings } from "../core/settings.ts";
+import type { Configuration } from "../gateway/configuration.ts";
+import { explainTool } from "../gateway/explain.ts";
 import type { Finder } from "../gateway/finder.ts";
 import { MAX_FOUND } from "../gateway/finder.ts";
 import type { MetaTools } from "../gateway/meta_tools.ts";
+import { listTools } from "../gateway/tool_list.ts";
 import { traceOf } from "../lib/trace.ts";
 import type { Upstreams } from "../upstream/upstreams.ts";
-import { answer, queryNumber } from "./envelope.ts";
+import { answer, queryNumber, sourceOf } from "./envelope.ts";
 import type { ApiEnv } from "./envelope.ts";
 
 /** What the routes of tools work with. */
@@ -25,50 +30,32 @@ export interface ToolsDeps {
   readonly finder: Finder;
   readonly metaTools: MetaTools;
   readonly upstreams: Upstreams;
+  readonly configuration: Configuration;
+  readonly settings: () => Settings;
 }
 
 const DEFAULT_HITS = 10;
+const MAX_PAGE = 10_000;
 
 /** Makes the routes below the API's root. */
 export function toolRoutes(deps: ToolsDeps): Hono<ApiEnv> {
-  const { finder, metaTools } = deps;
+  const { metaTools } = deps;
   const routes = new Hono<ApiEnv>();
-  routes.get("/tools", (context) => {
-    const server = context.req.query("server");
-    const all = deps.catalog.list(server === undefined ? {} : { server });
-    const tools = all.filter((tool) => !isHidden(tool.server, deps));
-    const enabled = new Set(finder.list({ server }).map((tool) => tool.id));
-    return answer(context, {
-      tools: tools.map((tool) => ({ ...toolView(tool, finder), enabled: enabled.has(tool.id) })),
-      stats: {
-        total: tools.length,
-        enabled: enabled.size,
-        disabled: tools.length - enabled.size,
-        pending_approval: 0,
-      },
-    });
-  });
-  routes.get("/index/search", (context) => {
-    const query = context.req.query("q") ?? "";
-    if (query.trim() === "") {
-      throw new ProxyError("USAGE", "Cannot search: the query 'q' is empty", { hint: "Send it as ?q=words" });
-    }
-    const limit = queryNumber(context, "limit", { min: 1, max: MAX_FOUND }) ?? DEFAULT_HITS;
-    const { found, total, tookMs } = finder.find({ query, limit, server: context.req.query("server") });
-    const results = found.map(({ tool, score }) => ({
-      tool: toolView(tool, finder),
-      score,
-      ...standing(tool, finder),
-    }));
-    return answer(context, { query, results, total, took: `${tookMs.toFixed(1)}ms`, took_ms: tookMs });
-  });
+  routes.get("/tools", (context) => answer(context, pageOf(context, deps)));
+  routes.get("/tools/explain", (context) => answer(context, explanationOf(context, deps)));
+  routes.get("/index/search", (context) => answer(context, hitsOf(context, deps)));
   routes.post("/tools/call", async (context) => {
     const { name, args } = await readCall(context.req.raw);
     const { signal, headers } = context.req.raw;
     const result = await metaTools.callOrThrow(name, args, {
       signal,
       trace: traceOf(headers.get("traceparent"), headers.get("tracestate")),
-      origin: { source: "api", requestId: context.get("requestId"), principal: "api_key" },
+      principal: context.get("principal"),
+      origin: {
+        source: sourceOf(context),
+        requestId: context.get("requestId"),
+        principal: context.get("principal").id,
+      },
     });
     const { content, isError, structuredContent } = result;
     return answer(context, content ?? [], {
@@ -79,17 +66,60 @@ export function toolRoutes(deps: ToolsDeps): Hono<ApiEnv> {
   return routes;
 }
 
+/** The tools that are asked for, and counts over what the filters leave. */
+function pageOf(context: Context<ApiEnv>, deps: ToolsDeps) {
+  const { server, group, q, cursor } = context.req.query();
+  const limit = queryNumber(context, "limit", { min: 1, max: MAX_PAGE });
+  const principal = context.get("principal");
+  const page = listTools({ server, group, q, limit, cursor: cursor || undefined, principal }, deps);
+  const { tools, total, enabled, nextCursor } = page;
+  return {
+    tools: tools.map(({ tool, isEnabled }) => ({ ...toolView(tool, deps.finder), enabled: isEnabled })),
+    stats: { total, enabled, disabled: total - enabled, pending_approval: 0 },
+    total,
+    ...(nextCursor === undefined ? {} : { next_cursor: nextCursor }),
+  };
+}
+
+function explanationOf(context: Context<ApiEnv>, deps: ToolsDeps) {
+  const { id = "", query } = context.req.query();
+  if (id === "") {
+    throw new ProxyError("USAGE", "Cannot explain a tool: 'id' is missing", {
+      hint: "Send ?id=server:tool, and &query=words when a search did not find it",
+    });
+  }
+  const limit = queryNumber(context, "limit", { min: 1, max: MAX_FOUND });
+  return explainTool({ id, query, limit, principal: context.get("principal") }, deps);
+}
+
+function hitsOf(context: Context<ApiEnv>, { finder }: ToolsDeps) {
+  const { q: query = "", server, group } = context.req.query();
+  if (query.trim() === "") {
+    throw new ProxyError("USAGE", "Cannot search: the query 'q' is empty", { hint: "Send it as ?q=words" });
+  }
+  const limit = queryNumber(context, "limit", { min: 1, max: MAX_FOUND }) ?? DEFAULT_HITS;
+  const principal = context.get("principal");
+  const { found, total, tookMs } = finder.find({
+    query,
+    limit,
+    server,
+    group: group || undefined,
+    principal,
+  });
+  const results = found.map(({ tool, score }) => ({
+    tool: toolView(tool, finder),
+    score,
+    ...standing(tool, finder),
+  }));
+  return { query, results, total, took: `${tookMs.toFixed(1)}ms`, took_ms: tookMs };
+}
+
 function standing(
   tool: KnownTool,
   finder: Finder,
 ): { readonly server_state: string; readonly stale: boolean } {
   const { serverState, isStale } = finder.standing(tool);
   return { server_state: serverState, stale: isStale };
-}
-
-/** Whether nothing of a server's tools is shown: a quarantined server's words are not to be read by accident. */
-export function isHidden(server: string, { upstreams }: Pick<ToolsDeps, "upstreams">): boolean {
-  return upstreams.find(server)?.mode === "quarantined";
 }
 
 /** A tool as every list shows it. */

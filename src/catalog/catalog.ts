@@ -60,10 +60,16 @@ interface Shelf {
 export class Catalog {
   readonly #tools = new Map<string, KnownTool>();
   readonly #shelves = new Map<string, Shelf>();
+  #version = 0;
 
   /** Known tools. */
   get size(): number {
     return this.#tools.size;
+  }
+
+  /** Grows with each change of the known tools, so that what is made of them can be kept until then. */
+  get version(): number {
+    return this.#version;
   }
 
   /** Servers with known tools, in the order they came. */
@@ -111,6 +117,7 @@ export class Catalog {
    */
   restore(rows: Iterable<ToolRow>): number {
     let count = 0;
+    this.#version += 1;
     for (const { server, name, definition, fingerprint } of rows) {
       const tool = new KnownTool({ server, name, text: definition, fingerprint });
       if (this.#tools.has(tool.id)) continue;
@@ -197,6 +204,7 @@ export class Catalog {
   }
 
   #shelve(server: string, shelf: Shelf): void {
+    this.#version += 1;
     for (const tool of this.#shelves.get(server)?.tools.values() ?? []) this.#tools.delete(tool.id);
     if (shelf.tools.size === 0) this.#shelves.delete(server);
     else this.#shelves.set(server, shelf);

@@ -10,7 +10,7 @@
 import { components, create, insert, remove, search } from "@orama/orama";
 import type { AnyOrama } from "@orama/orama";
 import { FIELDS, Ranking } from "./ranking.ts";
-import type { Field, Ranked, RankOptions } from "./ranking.ts";
+import type { Field, Ranked, RankOptions, ScoreParts } from "./ranking.ts";
 import { SYNONYMS } from "./synonyms.ts";
 import { tokenize } from "./tokenizer.ts";
 import type { TokenizeOptions } from "./tokenizer.ts";
@@ -68,6 +68,11 @@ export class ToolDatabase {
     delete store.request;
     delete store.answer;
     return answer;
+  }
+
+  /** Takes the score of one document apart. */
+  explain(query: string, slot: number): ScoreParts | undefined {
+    return this.#store.ranking.explain(queryWords(query), slot);
   }
 
   get #store(): ToolIndexStore {

@@ -43,6 +43,13 @@ export class Postings {
     return this.#counts[list] ?? 0;
   }
 
+  /** The weight of one document in a list; undefined when it is not in it. */
+  weightOf(list: number, document: number): number | undefined {
+    const start = this.startOf(list);
+    const at = this.#documents.subarray(start, start + this.countOf(list)).indexOf(document);
+    return at < 0 ? undefined : this.#weights[start + at];
+  }
+
   /** Makes an empty list and returns its number; numbers of freed lists come back. */
   make(): number {
     const list = this.#freeLists.pop() ?? this.#starts.length;

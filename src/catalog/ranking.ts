@@ -68,7 +68,33 @@ interface Match {
   readonly factor: number;
 }
 
+/** What one word of a query gave a document. */
+export interface WordPart {
+  /** The word, as a stem. */
+  readonly word: string;
+  /** What the document holds of it: the word itself, a synonym, or a word one edit away; absent when nothing. */
+  readonly matched?: string;
+  readonly by?: "word" | "synonym" | "typo";
+  /** The most it could give, 0–1; of all words together 1. */
+  readonly weight: number;
+  /** What it gave. */
+  readonly score: number;
+}
+
+/** A score and what it is made of: `match` × `coverage` × `name`. */
+export interface ScoreParts {
+  readonly words: readonly WordPart[];
+  /** The sum of what the words gave, 0–1. */
+  readonly match: number;
+  /** Below 1 when the document lacks words of the query. */
+  readonly coverage: number;
+  /** 1 when the query names the whole tool; a little less otherwise. */
+  readonly name: number;
+  readonly score: number;
+}
+
 interface QueryWord {
+  readonly word: string;
   /** Lists to read, the best first. */
   readonly lists: readonly Match[];
   /** Weight of the word in the query, its rarity included. */
@@ -165,6 +191,41 @@ export class Ranking {
     return this.#pick(touched, { ...options, query, possible });
   }
 
+  /** Takes the score of one document apart; undefined when there is none of this number. Not for the path of a search. */
+  explain(words: readonly string[], document: number): ScoreParts | undefined {
+    if (this.#documents[document] === undefined) return undefined;
+    const query = this.#parse(words);
+    const possible = query.reduce((sum, { weight }) => sum + weight, 0) || 1;
+    const parts = query.map((word) => this.#partOf(word, { document, possible }));
+    const match = parts.reduce((sum, { part }) => sum + part.score, 0);
+    const covered = parts.reduce((sum, part) => sum + part.covered, 0);
+    const coverage = Math.min(1, covered) ** COVERAGE_POWER;
+    const lists = new Set(query.flatMap((word) => word.lists.map(({ list }) => list)));
+    const name = (1 + NAME_BONUS * this.#nameShare(document, lists)) / (1 + NAME_BONUS);
+    return { words: parts.map(({ part }) => part), match, coverage, name, score: match * coverage * name };
+  }
+
+  #partOf(
+    { word, lists, weight }: QueryWord,
+    { document, possible }: { readonly document: number; readonly possible: number },
+  ): { readonly part: WordPart; readonly covered: number } {
+    let best: { readonly list: number; readonly score: number } | undefined;
+    let covered = 0;
+    for (const { list, factor } of lists) {
+      const frequency = this.#postings.weightOf(list, document);
+      if (frequency === undefined) continue;
+      if (best === undefined) covered = (weight * factor) / possible;
+      const score = (weight * factor * frequency) / (frequency + K1) / possible;
+      if (best === undefined || score > best.score) best = { list, score };
+    }
+    const share = weight / possible;
+    if (best === undefined) return { part: { word, weight: share, score: 0 }, covered };
+    const matched = this.#words[best.list] ?? "";
+    const isSynonym = this.#synonyms.get(word)?.includes(matched) === true;
+    const by = matched === word ? "word" : isSynonym ? "synonym" : "typo";
+    return { part: { word, matched, by, weight: share, score: best.score }, covered };
+  }
+
   #listOf(word: string): number {
     const known = this.#lists.get(word);
     if (known !== undefined) return known;
@@ -201,7 +262,7 @@ export class Ranking {
         lists = this.#neighbours(word);
       const first = lists[0];
       const rarity = this.#rarity(first === undefined ? 0 : this.#postings.countOf(first.list));
-      return { lists, weight: (1 + Math.log(count)) * rarity };
+      return { word, lists, weight: (1 + Math.log(count)) * rarity };
     });
   }
 

@@ -8,6 +8,7 @@
  * judged over all tools.
  */
 import { ToolDatabase } from "./orama.ts";
+import type { RankOptions, ScoreParts } from "./ranking.ts";
 import { toolTextOf } from "./tool_text.ts";
 import type { Tool } from "../core/model.ts";
 
@@ -59,6 +60,17 @@ export interface SearchResult {
   readonly hits: readonly SearchHit[];
   readonly total: number;
   readonly tookMs: number;
+}
+
+/** How one tool fares in a search. */
+export interface SearchExplanation {
+  /** 1 for the best; absent when it does not match, or the filters leave it out. */
+  readonly rank?: number;
+  readonly score: number;
+  readonly parts: ScoreParts;
+  /** The score of the last hit within the limit: what it would have taken. */
+  readonly threshold?: number;
+  readonly total: number;
 }
 
 /** The search over the known tools; holds references to tools, never copies. */
@@ -126,10 +138,39 @@ export class SearchIndex {
 
   /** Finds tools; no hits for a query without words. */
   search(options: SearchOptions): SearchResult {
-    const { query, limit = DEFAULT_LIMIT, servers, filter, minScore = 0 } = options;
+    const { query, limit = DEFAULT_LIMIT } = options;
     const startMs = performance.now();
-    const { best, total } = this.#database.search(query.slice(0, MAX_QUERY_CHARS), {
-      limit: Math.min(Math.max(Math.trunc(limit) || 0, 0), MAX_LIMIT),
+    const most = Math.min(Math.max(Math.trunc(limit) || 0, 0), MAX_LIMIT);
+    const { best, total } = this.#database.search(
+      query.slice(0, MAX_QUERY_CHARS),
+      this.#request(options, most),
+    );
+    const hits = best.map(([slot, score]) => ({ id: this.#tools[slot]?.id ?? "", score }));
+    return { hits, total, tookMs: performance.now() - startMs };
+  }
+
+  /** Tells how a tool fares in a search, wherever it ranks; undefined when it is not in the index. */
+  explain(id: string, options: SearchOptions): SearchExplanation | undefined {
+    const slot = this.#slots.get(id);
+    const query = options.query.slice(0, MAX_QUERY_CHARS);
+    const parts = slot === undefined ? undefined : this.#database.explain(query, slot);
+    if (slot === undefined || parts === undefined) return undefined;
+    const { limit = DEFAULT_LIMIT } = options;
+    const { best, total } = this.#database.search(query, this.#request(options, this.size));
+    const at = best.findIndex(([one]) => one === slot);
+    const threshold = best[Math.min(limit, best.length) - 1]?.[1];
+    return {
+      ...(at < 0 ? {} : { rank: at + 1 }),
+      score: parts.score,
+      parts,
+      ...(threshold === undefined ? {} : { threshold }),
+      total,
+    };
+  }
+
+  #request({ servers, filter, minScore = 0 }: SearchOptions, limit: number): RankOptions {
+    return {
+      limit,
       minScore,
       accepts: (slot) => {
         const tool = this.#tools[slot];
@@ -137,9 +178,7 @@ export class SearchIndex {
         return filter === undefined || filter(tool);
       },
       compare: (a, b) => ((this.#tools[a]?.id ?? "") < (this.#tools[b]?.id ?? "") ? -1 : 1),
-    });
-    const hits = best.map(([slot, score]) => ({ id: this.#tools[slot]?.id ?? "", score }));
-    return { hits, total, tookMs: performance.now() - startMs };
+    };
   }
 
   #put(tool: Tool): void {

@@ -11,6 +11,9 @@ import type { ParseArgsConfig } from "node:util";
 
 import { ERRORS, messageOf, ProxyError, toProxyError } from "../core/errors.ts";
 import { oneLine } from "../lib/log.ts";
+import { dataText, textOf } from "./output.ts";
+import type { OutputFormat } from "./output.ts";
+import { DEFAULT_OUTPUT, FORMATS } from "./verb.ts";
 
 /** The process as a command sees it. */
 export interface CommandIo {
@@ -21,6 +24,20 @@ export interface CommandIo {
   readonly home: string;
   /** Columns of the terminal stdout is; undefined when it is none. @default undefined */
   readonly columns?: number | undefined;
+  /** The terminal stdout is. @default undefined: it is none */
+  readonly terminal?: Terminal | undefined;
+  /** Called when the process is told to end; without it the process ends by itself. */
+  readonly onSignal?: (listener: () => void) => void;
+  /** Asks the person at the terminal for a line. @default undefined: nobody is there to ask */
+  readonly ask?: ((question: string) => Promise<string>) | undefined;
+}
+
+/** A terminal that pictures can be drawn on. */
+export interface Terminal {
+  readonly size: () => { readonly columns: number; readonly rows: number };
+  readonly onResize: (listener: () => void) => void;
+  /** Called when the process goes on after it was suspended. */
+  readonly onContinue?: (listener: () => void) => void;
 }
 
 /** Flags every command takes. */
@@ -28,15 +45,21 @@ export interface GlobalFlags {
   readonly config: string | undefined;
   readonly dataDir: string | undefined;
   readonly logLevel: string | undefined;
+  /** The proxy to speak to, instead of the one of the data dir. */
+  readonly url: string | undefined;
+  readonly format: OutputFormat;
+  /** Whether what is printed is for programs, JSON or YAML. */
   readonly isJson: boolean;
 }
 
 const GLOBAL_OPTIONS = {
   config: { type: "string", short: "c" },
   "data-dir": { type: "string", short: "d" },
-  "log-level": { type: "string" },
+  "log-level": { type: "string", short: "l" },
+  url: { type: "string" },
   output: { type: "string", short: "o" },
   json: { type: "boolean" },
+  [DEFAULT_OUTPUT]: { type: "string" },
 } as const satisfies ParseArgsConfig["options"];
 
 /** A command line that was read. */
@@ -45,11 +68,21 @@ export interface ReadCommand {
   readonly positionals: readonly string[];
   /** Values of the command's own options. */
   readonly values: Readonly<Record<string, string | boolean | undefined>>;
+  /** Values of those that may be repeated, in order; empty when not given. */
+  readonly lists: Readonly<Record<string, readonly string[] | undefined>>;
 }
 
 /** The options a command takes beside the global ones. */
 export type CommandOptions = Readonly<
-  Record<string, { readonly type: "string" | "boolean"; readonly short?: string }>
+  Record<
+    string,
+    {
+      readonly type: "string" | "boolean";
+      readonly short?: string;
+      /** Whether it may be repeated; its values are in `lists`. */
+      readonly multiple?: boolean;
+    }
+  >
 >;
 
 /**
@@ -65,24 +98,33 @@ export function readCommand(
   try {
     const { values, positionals } = parseArgs({
       args: [...args],
-      options: { ...GLOBAL_OPTIONS, ...options },
+      options: { ...withoutShorts(GLOBAL_OPTIONS, options), ...options },
       allowPositionals: true,
     });
     if (positionals.length > maxPositionals)
       throw new Error(`Unexpected argument '${positionals[maxPositionals]}'`);
-    const own = values as Readonly<Record<string, string | boolean | undefined>>;
-    const { output } = values;
-    if (output !== undefined && output !== "json" && output !== "table") {
-      throw new Error(`Cannot print as '${output}': use 'table' or 'json'`);
+    const own: Record<string, string | boolean | undefined> = {};
+    const lists: Record<string, readonly string[] | undefined> = {};
+    for (const [name, value] of Object.entries(values)) {
+      if (Array.isArray(value)) lists[name] = value.map(String);
+      else own[name] = value;
     }
+    // A command may take `--output` for itself: then it names a file.
+    const { json, output = own[DEFAULT_OUTPUT] } = Object.hasOwn(options, "output")
+      ? { json: own["json"] }
+      : own;
+    const format = readFormat({ isJson: json === true, output: textFlag(output) });
     return {
       positionals,
       values: own,
+      lists,
       flags: {
         config: textFlag(own["config"]),
         dataDir: textFlag(own["data-dir"]),
         logLevel: textFlag(own["log-level"]),
-        isJson: own["json"] === true || output === "json",
+        url: textFlag(own["url"]),
+        format,
+        isJson: format !== "table",
       },
     };
   } catch (error) {
@@ -91,23 +133,86 @@ export function readCommand(
   }
 }
 
+function readFormat(given: { readonly isJson: boolean; readonly output: string | undefined }): OutputFormat {
+  if (given.isJson) return "json";
+  const format = FORMATS[given.output ?? "table"];
+  if (format === undefined)
+    throw new Error(`Cannot print as '${given.output}': use 'table', 'json' or 'yaml'`);
+  return format;
+}
+
+/** A letter the command takes for itself is not the global flag's. */
+function withoutShorts(globals: CommandOptions, options: CommandOptions): CommandOptions {
+  const taken = new Set(Object.values(options).map(({ short }) => short));
+  return Object.fromEntries(
+    Object.entries(globals).map(([name, { type, short }]) => [
+      name,
+      short === undefined || taken.has(short) ? { type } : { type, short },
+    ]),
+  );
+}
+
 /** Reads an option's value as text. */
 export function textFlag(value: string | boolean | undefined): string | undefined {
   return typeof value === "string" ? value : undefined;
 }
 
-/** Tells of an error and returns the exit code it means. */
-export function printFailure(error: unknown, io: CommandIo, isJson = false): number {
-  const fault = toProxyError(error);
-  const { code, message, hint } = fault;
-  const cause = code === "INTERNAL" && error instanceof Error ? ` (${messageOf(error)})` : "";
-  if (isJson) {
-    io.stdout(`${JSON.stringify({ success: false, error: message, code, ...(hint ? { hint } : {}) })}\n`);
-  } else {
-    const meant = fault.data?.["did_you_mean"];
-    const isGuess = Array.isArray(meant) && meant.length > 0;
-    const way = isGuess ? `Did you mean '${meant.map(String).join("' or '")}'?` : hint;
-    io.stderr(`${oneLine(`${message}${cause}`)}\n${way === undefined ? "" : `${oneLine(way)}\n`}`);
+/**
+ * Asks a person whether to go on with what cannot be taken back; `what` is as in `remove server 'x'`.
+ *
+ * @throws {ProxyError} `USAGE` when nobody said yes on the command line, and nobody is at a terminal to be asked.
+ */
+export async function confirm(
+  what: string,
+  {
+    isSure,
+    flag = "--yes",
+    io,
+  }: { readonly isSure: boolean; readonly flag?: string; readonly io: CommandIo },
+): Promise<boolean> {
+  if (isSure) return true;
+  if (io.ask === undefined) {
+    throw new ProxyError("USAGE", `Cannot ${what} without asking, and there is no terminal to ask at`, {
+      hint: `Add ${flag} to do it without asking`,
+    });
   }
+  const answer = await io.ask(`${oneLine(what[0]?.toUpperCase() + what.slice(1))}? [y/N] `);
+  if (/^y(?:es)?$/i.test(answer.trim())) return true;
+  io.stderr("Nothing was changed\n");
+  return false;
+}
+
+/** Tells of an error and returns the exit code it means. */
+export function printFailure(
+  error: unknown,
+  io: Pick<CommandIo, "stdout" | "stderr">,
+  format: OutputFormat | boolean = "table",
+): number {
+  const fault = toProxyError(error);
+  const { code, message, hint, data } = fault;
+  const { request_id: requestId, ...details } = data ?? {};
+  if (format !== "table" && format !== false) {
+    const body = {
+      success: false,
+      error: message,
+      code,
+      ...(hint ? { hint } : {}),
+      ...(requestId === undefined ? {} : { request_id: requestId }),
+      ...(Object.keys(details).length > 0 ? { details } : {}),
+    };
+    io.stdout(format === "yaml" ? dataText(body, "yaml") : `${JSON.stringify(body)}\n`);
+    return ERRORS[code].exit;
+  }
+  const isOwn = code === "INTERNAL" && error instanceof Error && !(error instanceof ProxyError);
+  const cause = isOwn ? ` (${messageOf(error)})` : "";
+  const meant = details["did_you_mean"];
+  const isGuess = Array.isArray(meant) && meant.length > 0;
+  const way = isGuess ? `Did you mean '${meant.map(String).join("' or '")}'?` : hint;
+  const lines = [
+    `${message}${cause}`,
+    ...(way === undefined ? [] : [way]),
+    ...(code === "INTERNAL" && requestId !== undefined ? [`Request id: ${textOf(requestId)}`] : []),
+  ];
+  io.stderr(lines.map((line) => `${oneLine(line)}\n`).join(""));
   return ERRORS[code].exit;
 }

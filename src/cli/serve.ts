@@ -8,12 +8,12 @@
 import { join } from "node:path";
 
 import { ERRORS, messageOf, ProxyError } from "../core/errors.ts";
-import { bridgeStdio, serveOwnStdio } from "../front/stdio.ts";
+import { bridgeStdio } from "../front/stdio.ts";
 import { createLog } from "../lib/log.ts";
 import type { Log } from "../lib/log.ts";
 import { LogFile } from "../lib/log_file.ts";
 import { Proxy } from "../proxy.ts";
-import { openApiKey } from "../state/api_key.ts";
+import { unlockApiKey } from "../state/api_key.ts";
 import { faultsOf, formatFaults } from "../state/config.ts";
 import { readDaemonNote } from "../state/daemon.ts";
 import { LoadedConfig } from "../state/loaded_config.ts";
@@ -125,7 +125,7 @@ async function serveStdio(loaded: LoadedConfig, { io, log }: Serving): Promise<n
     if (!(error instanceof ProxyError) || error.code !== "DATA_DIR_IN_USE") throw error;
     return bridge(loaded.config, { io, log, stopped });
   }
-  await Promise.race([serveOwnStdio(() => proxy.createMcpServer(), log), stopped]);
+  await Promise.race([proxy.serveStdio(), stopped]);
   await proxy.close();
   return 0;
 }
@@ -148,7 +148,7 @@ async function bridge(
   log.info("Passing on to the proxy that serves this data dir", { url: note.url, pid: note.pid });
   const bridging = bridgeStdio({
     url: `${note.url}/mcp`,
-    headers: { "x-api-key": openApiKey(settings, io.env) },
+    headers: { "x-api-key": await unlockApiKey(settings, io) },
     pipe: { input: io.stdin(), write: io.stdout },
     log,
   });

@@ -1,79 +1,125 @@
 /**
  * `mcpproxy status`: how the proxy and each of its servers stand.
  *
- * Owns the table. Invariant: the numbers are those of the API; `--json` is its data unchanged.
+ * Owns what is shown first. Invariant: the numbers are those of the API; `--json` is its data, the servers beside it.
+ * All servers with all their reasons were rejected for a terminal: of 159 nobody sees the first line.
  */
 import { oneLine } from "../lib/log.ts";
+import { wrapText } from "../lib/wrap.ts";
 import { findDaemon } from "./client.ts";
-import { readCommand } from "./command.ts";
+import type { ApiClient } from "./client.ts";
 import type { CommandIo } from "./command.ts";
-import { formatTable } from "./table.ts";
+import { readWords } from "./help.ts";
+import { countText, printData } from "./output.ts";
+import { ageText, serverLines } from "./servers.ts";
+import type { ServerRow } from "./servers.ts";
+import { styleOf } from "./style.ts";
+import type { Style } from "./style.ts";
+import { watch } from "./watch.ts";
 
-const USAGE = "mcpproxy status [--json] [-c FILE] [-d DIR]";
-
-interface ServerRow {
-  readonly name: string;
-  readonly category: string;
-  readonly protocol: string;
-  readonly tool_count: number;
-  readonly last_error: string;
-  readonly health: { readonly detail: string };
+interface StatusData {
+  readonly state: string;
+  readonly version: string;
+  readonly listen_addr: string;
+  readonly pid: number;
+  readonly uptime_ms: number;
+  readonly sessions: number;
+  readonly upstream_stats: Readonly<Record<string, unknown>>;
 }
+
+interface Overview {
+  readonly status: StatusData;
+  readonly servers: readonly ServerRow[];
+}
+
+/** What changes the picture. */
+const TYPES =
+  "proxy_state_changed,server_added,server_removed,server_renamed,server_state_changed,tools_changed,session_opened,session_closed,config_committed,config_reloaded";
+/** On a terminal the first ones that need a look. */
+const MAX_LINES = 24;
 
 /** Prints the status; exit code 3 when no proxy runs. */
 export async function runStatus(args: readonly string[], io: CommandIo): Promise<number> {
-  const { flags } = readCommand(args, { usage: USAGE, maxPositionals: 0 });
-  const api = await findDaemon(flags, io);
-  const [status, list] = await Promise.all([api.get("/status"), api.get("/servers")]);
-  const { servers } = list.data as { readonly servers: readonly ServerRow[] };
+  const { flags, values } = readWords("status", args);
+  const style = styleOf(io);
+  if (values["watch"] === true) {
+    const draw = (
+      data: Overview,
+      frame: { readonly columns: number; readonly rows: number; readonly now: number },
+    ) => overviewLines(data, { ...frame, style, height: frame.rows });
+    return watch<Overview>({ query: { types: TYPES }, read: readOverview, draw }, { flags, io });
+  }
+  const data = await readOverview(await findDaemon(flags, io));
   if (flags.isJson) {
-    io.stdout(`${JSON.stringify({ ...(status.data as object), servers }, null, 2)}\n`);
+    printData({ ...data.status, servers: data.servers }, flags, io);
     return 0;
   }
-  const { state, version, listen_addr, pid, upstream_stats } = status.data as {
-    readonly state: string;
-    readonly version: string;
-    readonly listen_addr: string;
-    readonly pid: number;
-    readonly upstream_stats: {
-      readonly total_servers: number;
-      readonly connected_servers: number;
-      readonly total_tools: number;
-    };
-  };
-  const { connected_servers: connected, total_servers: total, total_tools: tools } = upstream_stats;
-  io.stdout(
-    `mcpproxy ${version} ${state} on ${listen_addr} (pid ${pid}): ${connected} of ${total} servers connected, ${tools} tools\n\n`,
-  );
-  const rows = servers.map((server) => [
-    server.name,
-    server.category,
-    server.protocol,
-    String(server.tool_count),
-    reasonOf(server, " — "),
-  ]);
-  const heading = ["SERVER", "STATE", "PROTOCOL", "TOOLS", "REASON"];
-  if (io.columns === undefined) {
-    io.stdout(formatTable(heading, rows));
-    return 0;
-  }
-  // A terminal is too narrow for reasons beside the rest, and cut off they tell nothing.
-  io.stdout(
-    formatTable(
-      heading.slice(0, -1),
-      rows.map((row) => row.slice(0, -1)),
-      { columns: io.columns },
-    ),
-  );
-  for (const server of servers) {
-    if (server.last_error !== "") io.stdout(`\n${reasonOf(server, "\n  ")}\n`);
-  }
+  const { columns } = io;
+  const now = Date.now();
+  const lines =
+    columns === undefined
+      ? [headOf(data.status, style), "", ...serverLines(data.servers, { columns, style, now })]
+      : overviewLines(data, { columns, style, now, height: MAX_LINES });
+  io.stdout(lines.map((line) => `${line}\n`).join(""));
   return 0;
 }
 
-function reasonOf({ last_error: reason, health }: ServerRow, separator: string): string {
-  return [reason, reason === "" ? "" : health.detail]
-    .filter((part) => part !== "")
-    .map(oneLine)
-    .join(separator);
+async function readOverview(api: ApiClient): Promise<Overview> {
+  const [status, list] = await Promise.all([api.get("/status"), api.get("/servers")]);
+  return {
+    status: status.data as StatusData,
+    servers: (list.data as { readonly servers: readonly ServerRow[] }).servers,
+  };
+}
+
+function headOf(
+  { state, version, listen_addr, pid, upstream_stats: stats }: StatusData,
+  style: Style,
+): string {
+  const paint = state === "running" ? style.green : state === "degraded" ? style.red : style.yellow;
+  const counts = `${num(stats, "connected_servers")} of ${num(stats, "total_servers")} servers connected`;
+  const tools = countText(num(stats, "total_tools"), "tool");
+  return `${style.bold(`mcpproxy ${version}`)} ${paint(state)} on ${oneLine(listen_addr)} (pid ${pid}): ${counts}, ${tools}`;
+}
+
+function num(stats: Readonly<Record<string, unknown>>, key: string): number {
+  return Number(stats[key] ?? 0);
+}
+
+/** The proxy, its servers by kind, and those that need a look. */
+function overviewLines(
+  { status, servers }: Overview,
+  {
+    columns,
+    style,
+    now,
+    height,
+  }: { readonly columns: number; readonly style: Style; readonly now: number; readonly height: number },
+): readonly string[] {
+  const kinds = (
+    [
+      ["connected", style.green],
+      ["disconnected", style.red],
+      ["auto_disabled", style.red],
+      ["quarantined", style.yellow],
+      ["sleeping", style.dim],
+      ["disabled", style.dim],
+    ] as const
+  ).flatMap(([kind, paint]) => {
+    const count = num(status.upstream_stats, `${kind}_servers`);
+    return count === 0 ? [] : [paint(`${count} ${kind}`)];
+  });
+  const troubled = servers
+    .filter(
+      ({ category }) =>
+        category === "disconnected" || category === "auto_disabled" || category === "quarantined",
+    )
+    .toSorted((a, b) => (a.since < b.since ? 1 : -1));
+  const counts = `${kinds.join(", ") || "no servers"}; ${countText(status.sessions, "session")}; up ${ageText(status.uptime_ms)}`;
+  const head = [...wrapText(headOf(status, style), columns), ...wrapText(counts, columns)];
+  const room = Math.max(2, height - head.length - 1);
+  return [
+    ...head,
+    ...(troubled.length === 0 ? [] : ["", ...serverLines(troubled, { columns, style, now, room })]),
+  ];
 }

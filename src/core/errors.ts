@@ -55,6 +55,13 @@ export const ERRORS = {
     exit: 1,
     doc: "The upstream did not answer in time",
   },
+  CLIENT_ABSENT: {
+    http: 404,
+    rpc: -32602,
+    retriable: false,
+    exit: 1,
+    doc: "The MCP client is not installed",
+  },
   CLIENT_UNKNOWN: {
     http: 404,
     rpc: -32602,
@@ -91,6 +98,13 @@ export const ERRORS = {
     exit: 1,
     doc: "Another process holds the data dir",
   },
+  ENTRY_TAKEN: {
+    http: 409,
+    rpc: -32602,
+    retriable: false,
+    exit: 1,
+    doc: "The client has an entry of this name that leads elsewhere",
+  },
   GROUP_EXISTS: {
     http: 409,
     rpc: -32602,
@@ -118,6 +132,13 @@ export const ERRORS = {
     retriable: true,
     exit: 1,
     doc: "The proxy failed; its log has the cause",
+  },
+  KEY_EXPOSED: {
+    http: 409,
+    rpc: -32602,
+    retriable: false,
+    exit: 1,
+    doc: "The key would stand where others can read it",
   },
   LISTEN_FAILED: {
     http: 500,
@@ -236,6 +257,13 @@ export const ERRORS = {
     retriable: false,
     exit: 1,
     doc: "A token with this name exists",
+  },
+  TOKEN_REVOKED: {
+    http: 409,
+    rpc: -32602,
+    retriable: false,
+    exit: 1,
+    doc: "The token was revoked, for ever",
   },
   TOKEN_UNKNOWN: {
     http: 404,

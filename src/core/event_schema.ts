@@ -35,6 +35,7 @@ const AS_IN_THE_UNION: Drift = {
   server_auto_disabled: true,
   server_recovered: true,
   quarantine_changed: true,
+  oauth_required: true,
   auto_disable_suspended: true,
   server_group_updated: true,
   config_committed: true,
@@ -114,6 +115,7 @@ function serverShapes() {
     server_auto_disabled: z.strictObject({ reason, failures: z.number(), cause }),
     server_recovered: z.strictObject({ mode, cause }),
     quarantine_changed: z.strictObject({ isQuarantined: z.boolean(), reason, cause }),
+    oauth_required: z.strictObject({ reason, hint: z.string(), cause }),
     auto_disable_suspended: z.strictObject({ isSuspended: z.boolean(), reason, servers: names }),
   };
 }

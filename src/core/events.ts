@@ -74,6 +74,12 @@ export interface EventData {
     readonly reason: string;
     readonly cause: number;
   };
+  /** A person has to log in: in addition to the move to `error`, with its id as `cause`. */
+  readonly oauth_required: {
+    readonly reason: string;
+    readonly hint: string;
+    readonly cause: number;
+  };
   readonly auto_disable_suspended: {
     readonly isSuspended: boolean;
     readonly reason: string;

@@ -30,3 +30,5 @@ const ALL: ReadonlySet<Permission> = new Set(PERMISSIONS);
 export const ADMIN: Principal = { id: "api_key", kind: "admin", permissions: ALL };
 /** An MCP client that was asked for no key. */
 export const OPEN: Principal = { id: "open", kind: "open", permissions: ALL };
+/** Whoever speaks through the Unix socket, which only the user who runs the proxy can open. */
+export const SOCKET: Principal = { id: "socket", kind: "admin", permissions: ALL };

@@ -72,6 +72,16 @@ export interface ActivitySettings {
   readonly maxRows: number;
 }
 
+/** Where calls are told as spans of traces. */
+export interface TracingSettings {
+  /** As written, `${env:…}` still unresolved. Absent: the standard variables name it, or nothing is sent. */
+  readonly otlpEndpoint?: string;
+  /** As written. */
+  readonly headers: ReadonlyMap<string, string>;
+  /** Share of calls that begin a trace, when their caller began none. */
+  readonly sampleRatio: number;
+}
+
 /** A named set of servers as the file has it. */
 export interface GroupDefinition {
   readonly id: number;
@@ -82,6 +92,22 @@ export interface GroupDefinition {
   readonly parent?: string;
   readonly color?: string;
   readonly iconEmoji?: string;
+}
+
+/** A list of servers somebody keeps, to choose from. */
+export interface RegistryDefinition {
+  readonly id: string;
+  readonly name: string;
+  readonly description: string;
+  /** The page for people. */
+  readonly url: string;
+  /** What is asked for the servers. */
+  readonly serversUrl: string;
+  readonly tags: readonly string[];
+  /** How it answers; empty: found out from the answer. */
+  readonly protocol: string;
+  /** Whether it may lie on a private network. */
+  readonly isPrivateAllowed: boolean;
 }
 
 /** Every top-level setting. */
@@ -112,19 +138,28 @@ export interface Settings {
   readonly supervision: SupervisionSettings;
   readonly unannotatedTools: "read" | "write";
   readonly readOnlyMode: boolean;
+  /** Whether the Unix socket in the data dir is listened on. */
+  readonly enableSocket: boolean;
   readonly disableManagement: boolean;
   readonly allowServerAdd: boolean;
   readonly allowServerRemove: boolean;
   /** Whether servers added or changed by programs are held until a person approves. */
   readonly quarantineEnabled: boolean;
   readonly persistAutoDisableToConfig: boolean;
+  /** Where management tools are offered to MCP clients. */
+  readonly adminTools: "separate" | "inline" | "off";
+  /** Whether the operator's page is served. */
+  readonly enableWebUi: boolean;
   readonly legacyTools: boolean;
   readonly routingMode: "retrieve_tools" | "direct";
   readonly environment: EnvironmentSettings;
   readonly logLevel: LogLevel;
   readonly logging: LoggingSettings;
   readonly activity: ActivitySettings;
+  readonly tracing: TracingSettings;
   readonly groups: readonly GroupDefinition[];
+  /** Those known without being configured included. */
+  readonly registries: readonly RegistryDefinition[];
 }
 
 /** A configuration file that could be read. */
@@ -139,4 +174,6 @@ export interface Config {
   readonly findings: readonly Finding[];
   /** Top-level values as written, without servers and groups: what changed is told by them. */
   readonly top?: Readonly<Record<string, unknown>>;
+  /** The same as it is in force: defaults, variables of the environment and flags filled in, known keys only. */
+  readonly effective?: Readonly<Record<string, unknown>>;
 }

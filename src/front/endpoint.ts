@@ -1,43 +1,35 @@
 /**
- * The MCP endpoint over HTTP: `/mcp`.
+ * The MCP endpoints over HTTP: `/mcp` and what lies below it.
  *
- * Owns the sessions of legacy clients and the routing between the eras. Invariants: a modern request is
- * stateless and leaves nothing behind; a legacy one without a session id is refused with 400, with an
- * unknown one with 404; sessions are bounded in number and idle ones end; the SDK is read by `load` or the
- * first request, so that listening does not wait for it. Stateless serving of legacy clients was rejected:
- * they expect their session id to mean something.
+ * Owns the addresses and the routing between the eras. Invariants: a modern request is stateless and leaves nothing
+ * behind; a legacy one without a session id is refused with 400, with an unknown one, or one of another address or
+ * principal, with 404; the SDK is read by `load` or the first request, so that listening does not wait for it. Stateless
+ * serving of legacy clients was rejected: they expect their session id to mean something.
  */
-import type {
-  Server,
-  ServerContext,
-  WebStandardStreamableHTTPServerTransport,
-} from "@modelcontextprotocol/server";
+import type { McpHttpHandler, Server, ServerContext } from "@modelcontextprotocol/server";
 import { Hono } from "hono";
+import type { Context } from "hono";
 
 import { messageOf } from "../core/errors.ts";
+import type { EventBus } from "../core/events.ts";
+import { OPEN } from "../core/principal.ts";
+import type { Principal } from "../core/principal.ts";
 import type { CallOrigin } from "../gateway/caller.ts";
-import type { MetaTools } from "../gateway/meta_tools.ts";
 import type { Sessions } from "../gateway/sessions.ts";
+import type { McpAddress, Served, Toolsets } from "../gateway/toolsets.ts";
 import type { Log } from "../lib/log.ts";
+import { LegacySessions, shortOf } from "./legacy_sessions.ts";
+import type { SessionNews } from "./legacy_sessions.ts";
+import { ListNews } from "./list_news.ts";
+import { serveOwnStdio, STDIO } from "./stdio.ts";
 
-/** Sessions kept; the one idle for longest gives way to a new one. */
-const MAX_SESSIONS = 10_000;
-/** A session nobody used for this long is ended. */
-const SESSION_IDLE_MS = 60 * 60 * 1_000;
-const SWEEP_INTERVAL_MS = 60_000;
 /** Bun closes a silent response after about ten seconds. */
 const KEEP_ALIVE_MS = 8_000;
 const MAX_BODY_BYTES = 16 * 1024 * 1024;
-
-interface LegacySession {
-  readonly transport: WebStandardStreamableHTTPServerTransport;
-  readonly server: Server;
-  usedAt: number;
-}
-
 /** Options of {@link McpEndpoint}. */
 export interface McpEndpointOptions {
-  readonly metaTools: MetaTools;
+  readonly toolsets: Toolsets;
+  readonly bus: EventBus;
   readonly log: Log;
   /** Where sessions and their calls are noted. */
   readonly sessions?: Sessions;
@@ -45,17 +37,24 @@ export interface McpEndpointOptions {
   readonly onSession?: (news: SessionNews) => void;
 }
 
-/** What became of a session. */
-export interface SessionNews {
-  /** The beginning of its id; the whole of it is what lets a client use the session. */
-  readonly session: string;
-  /** Sessions that are open now. */
-  readonly open: number;
-  /** Why it ended; undefined when it was opened. */
-  readonly reason?: string;
+/** What is served under one key, for as long as it is there. */
+interface Channel extends Served {
+  /** Made with the first modern request. */
+  modern?: McpHttpHandler;
 }
 
-/** The SDK, and what is made of it once. */
+/** What is known of a request beside its bytes. */
+interface RequestFacts {
+  readonly requestId: string | undefined;
+  readonly principal: Principal;
+}
+
+/** What the middleware of the listener puts beside a request. */
+interface EndpointEnv {
+  readonly Variables: { requestId?: string; principal?: Principal };
+}
+
+/** The SDK, and what is made with it. */
 type Loaded = Awaited<ReturnType<typeof loadSdk>>;
 
 /** Serves MCP clients over HTTP. */
@@ -63,26 +62,37 @@ export class McpEndpoint implements AsyncDisposable {
   /** The routes, to be mounted where the endpoint lives. */
   readonly routes: Hono<EndpointEnv>;
   readonly #options: McpEndpointOptions;
-  readonly #sessions = new Map<string, LegacySession>();
-  /** The ids under which requests are answered and written down. */
-  readonly #requestIds = new WeakMap<Request, string>();
+  readonly #sessions: LegacySessions;
+  readonly #channels = new Map<string, Channel>();
+  readonly #facts = new WeakMap<Request, RequestFacts>();
+  readonly #news: ListNews<Channel>;
   #loading: Promise<Loaded> | undefined;
-  #sweeper: Timer | undefined;
+  #pipes = 0;
   #isClosed = false;
 
   constructor(options: McpEndpointOptions) {
+    const { sessions, onSession, bus } = options;
     this.#options = options;
-    this.routes = new Hono<EndpointEnv>();
-    this.routes.all("/", (context) => {
-      const id = context.get("requestId");
-      if (id !== undefined) this.#requestIds.set(context.req.raw, id);
-      return this.#serve(context.req.raw);
+    this.#sessions = new LegacySessions({ sessions, onSession, onError: (error) => this.#note(error) });
+    this.#news = new ListNews({
+      bus,
+      onChange: ({ key, modern }) => {
+        modern?.notify.toolsChanged();
+        this.#sessions.tellListChanged(key);
+      },
+      onGone: (channel) => void this.#end(channel).catch((error) => this.#note(error)),
     });
+    this.routes = new Hono<EndpointEnv>();
+    for (const kind of ["default", "call", "all", "admin"] as const) {
+      this.#route(kind === "default" ? "/" : `/${kind}`, () => ({ kind }));
+    }
+    this.#route("/g/:group", (context) => ({ kind: "group", group: context.req.param("group") ?? "" }));
+    this.#route("/s/:server", (context) => ({ kind: "server", server: context.req.param("server") ?? "" }));
   }
 
-  /** Legacy sessions that are open. */
+  /** Sessions that are open: those of legacy clients over HTTP, and that of a pipe. */
   get sessionCount(): number {
-    return this.#sessions.size;
+    return this.#sessions.size + this.#pipes;
   }
 
   /** Gets ready for the first request, which otherwise does so itself and waits. Idempotent. */
@@ -90,60 +100,115 @@ export class McpEndpoint implements AsyncDisposable {
     await this.#load();
   }
 
+  /** Serves one more client, on this process's own pipe, until it closes its end; the whole of that is a session. */
+  async serveStdio(): Promise<void> {
+    const { toolsets, bus, log, sessions, onSession } = this.#options;
+    const { toolset } = toolsets.find({ kind: "default" }, STDIO);
+    const session = shortOf(crypto.randomUUID());
+    let server: Server | undefined;
+    this.#pipes += 1;
+    sessions?.open(session, () => server?.getClientVersion());
+    onSession?.({ session, open: this.sessionCount });
+    try {
+      const originOf = (): CallOrigin => {
+        sessions?.use(session, { isCall: true });
+        return { source: "mcp", session };
+      };
+      await serveOwnStdio({ toolset, bus, log, originOf, onServer: (made) => (server = made) });
+    } finally {
+      this.#pipes -= 1;
+      const reason = "the client ended it";
+      sessions?.end(session, reason);
+      onSession?.({ session, open: this.sessionCount, reason });
+    }
+  }
+
   /** Ends all sessions, and opens none any more. Idempotent. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    clearInterval(this.#sweeper);
-    this.#sweeper = undefined;
+    this.#news.close();
     // Whoever asked for a load that failed was told.
-    const loaded = await this.#loading?.catch(() => undefined);
-    await loaded?.modern.close();
-    await Promise.all([...this.#sessions.keys()].map((id) => this.#end(id, "the proxy stops")));
+    await this.#loading?.catch(() => undefined);
+    await Promise.all([...this.#channels.values()].map(async ({ modern }) => modern?.close()));
+    await this.#sessions.end("the proxy stops");
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
 
-  #load(): Promise<Loaded> {
-    this.#loading ??= loadSdk({
-      metaTools: this.#options.metaTools,
-      originOf: (context) => this.#originOfCall(context),
-      onerror: (error) => this.#note(error),
+  #route(path: string, addressOf: (context: Context<EndpointEnv>) => McpAddress): void {
+    this.routes.all(path, (context) => {
+      const principal = context.get("principal") ?? OPEN;
+      const served = this.#options.toolsets.find(addressOf(context), principal);
+      this.#facts.set(context.req.raw, { requestId: context.get("requestId"), principal });
+      return this.#serve(context.req.raw, { channel: this.#channelOf(served), principal });
     });
+  }
+
+  /** The same one for every request to the same tools, so that their sessions hear of the same news. */
+  #channelOf(served: Served): Channel {
+    const known = this.#channels.get(served.key);
+    if (known !== undefined) return known;
+    const channel: Channel = { ...served };
+    this.#channels.set(served.key, channel);
+    this.#news.follow(channel);
+    return channel;
+  }
+
+  #load(): Promise<Loaded> {
+    this.#loading ??= loadSdk();
     return this.#loading;
   }
 
-  async #serve(request: Request): Promise<Response> {
+  async #serve(request: Request, to: Addressee): Promise<Response> {
     const loaded = await this.#load();
     const { isLegacyRequest } = loaded.sdk;
     const isLegacy = await isLegacyRequest(request, undefined, { maxRequestBodySize: MAX_BODY_BYTES });
     const id = request.headers.get("mcp-session-id");
     if (this.#isClosed && id === null) return rpcError(503, -32_000, "The proxy is stopping");
-    return isLegacy ? this.#serveLegacy(request, { loaded, id }) : loaded.modern.fetch(request);
+    return isLegacy
+      ? this.#serveLegacy(request, { ...to, loaded, id })
+      : this.#modernOf(to.channel, loaded).fetch(request);
+  }
+
+  #modernOf(channel: Channel, { sdk, createMcpServer }: Loaded): McpHttpHandler {
+    channel.modern ??= sdk.createMcpHandler(() => createMcpServer(channel.toolset, this.#peer(OPEN)), {
+      legacy: "reject",
+      keepAliveMs: KEEP_ALIVE_MS,
+      maxRequestBodySize: MAX_BODY_BYTES,
+      onerror: (error) => this.#note(error),
+    });
+    return channel.modern;
   }
 
   async #serveLegacy(
     request: Request,
-    { loaded, id }: { readonly loaded: Loaded; readonly id: string | null },
+    to: Addressee & { readonly loaded: Loaded; readonly id: string | null },
   ): Promise<Response> {
-    if (id === null) return this.#openSession(request, loaded);
-    const session = this.#sessions.get(id);
+    const { channel, principal, loaded, id } = to;
+    if (id === null) return this.#openSession(request, { channel, principal, loaded });
+    const session = this.#sessions.use(id, { key: channel.key, principal: principal.id });
     if (session === undefined) return rpcError(404, -32001, "Session not found");
-    session.usedAt = Date.now();
-    this.#options.sessions?.use(shortOf(id), { isCall: false });
     return session.transport.handleRequest(request);
   }
 
   /** A request without a session id: `initialize` opens one, the transport refuses all else with 400. */
-  async #openSession(request: Request, { sdk, createServer }: Loaded): Promise<Response> {
-    const server = createServer();
+  async #openSession(
+    request: Request,
+    { channel, principal, loaded }: Addressee & { readonly loaded: Loaded },
+  ): Promise<Response> {
+    const { sdk, createMcpServer } = loaded;
+    const server = createMcpServer(channel.toolset, this.#peer(principal));
+    const bond = { key: channel.key, principal: principal.id };
     const transport = new sdk.WebStandardStreamableHTTPServerTransport({
       sessionIdGenerator: () => crypto.randomUUID(),
       keepAliveMs: KEEP_ALIVE_MS,
       maxRequestBodySize: MAX_BODY_BYTES,
-      onsessioninitialized: (id) => this.#keep(id, { transport, server, usedAt: Date.now() }),
-      onsessionclosed: (id) => void this.#drop(id, "the client ended it"),
+      onsessioninitialized: (id) => {
+        if (!this.#isClosed) this.#sessions.keep(id, { ...bond, transport, server });
+      },
+      onsessionclosed: (id) => void this.#sessions.drop(id, "the client ended it"),
     });
     transport.onerror = (error) => this.#note(error);
     await server.connect(transport);
@@ -152,50 +217,25 @@ export class McpEndpoint implements AsyncDisposable {
     return response;
   }
 
-  /** Every call of a tool passes here once. */
-  #originOfCall({ sessionId, http }: ServerContext): CallOrigin {
-    const session = sessionId === undefined ? undefined : shortOf(sessionId);
-    if (session !== undefined) this.#options.sessions?.use(session, { isCall: true });
-    const requestId = http?.req && this.#requestIds.get(http.req);
-    return { source: "mcp", requestId, session };
+  /** What a token permits may change while its session is open: each request says anew who sends it. */
+  #peer(opener: Principal) {
+    const factsOf = ({ http }: ServerContext): RequestFacts | undefined =>
+      http?.req && this.#facts.get(http.req);
+    return {
+      principalOf: (context: ServerContext): Principal => factsOf(context)?.principal ?? opener,
+      // Every call of a tool passes here once.
+      originOf: (context: ServerContext): CallOrigin => {
+        const session = context.sessionId === undefined ? undefined : shortOf(context.sessionId);
+        if (session !== undefined) this.#options.sessions?.use(session, { isCall: true });
+        return { source: "mcp", requestId: factsOf(context)?.requestId, session };
+      },
+    };
   }
 
-  #keep(id: string, session: LegacySession): void {
-    if (this.#isClosed) return;
-    this.#sessions.set(id, session);
-    this.#options.sessions?.open(shortOf(id), () => session.server.getClientVersion());
-    this.#options.onSession?.({ session: shortOf(id), open: this.#sessions.size });
-    this.#sweeper ??= setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS);
-    if (this.#sessions.size <= MAX_SESSIONS) return;
-    let oldest: string | undefined;
-    for (const [other, { usedAt }] of this.#sessions) {
-      if (other !== id && usedAt < (this.#sessions.get(oldest ?? "")?.usedAt ?? Infinity)) oldest = other;
-    }
-    if (oldest !== undefined) void this.#end(oldest, "too many are open").catch((error) => this.#note(error));
-  }
-
-  #sweep(): void {
-    const before = Date.now() - SESSION_IDLE_MS;
-    for (const [id, { usedAt }] of this.#sessions) {
-      if (usedAt < before) void this.#end(id, "nobody used it").catch((error) => this.#note(error));
-    }
-    if (this.#sessions.size > 0) return;
-    clearInterval(this.#sweeper);
-    this.#sweeper = undefined;
-  }
-
-  async #end(id: string, reason: string): Promise<void> {
-    const session = this.#drop(id, reason);
-    await session?.server.close();
-  }
-
-  #drop(id: string, reason: string): LegacySession | undefined {
-    const session = this.#sessions.get(id);
-    if (session === undefined) return undefined;
-    this.#sessions.delete(id);
-    this.#options.sessions?.end(shortOf(id), reason);
-    this.#options.onSession?.({ session: shortOf(id), open: this.#sessions.size, reason });
-    return session;
+  /** A group that was deleted, or a server that was removed or has another name now. */
+  async #end(channel: Channel): Promise<void> {
+    this.#channels.delete(channel.key);
+    await Promise.all([channel.modern?.close(), this.#sessions.end("what it served is gone", channel.key)]);
   }
 
   #note(error: unknown): void {
@@ -203,32 +243,16 @@ export class McpEndpoint implements AsyncDisposable {
   }
 }
 
-/** What the middleware of the listener puts beside a request. */
-interface EndpointEnv {
-  readonly Variables: { requestId?: string };
+/** Where a request goes, and who sends it. */
+interface Addressee {
+  readonly channel: Channel;
+  readonly principal: Principal;
 }
 
-interface LoadOptions {
-  readonly metaTools: MetaTools;
-  readonly originOf: (context: ServerContext) => CallOrigin;
-  readonly onerror: (error: Error) => void;
-}
-
-async function loadSdk({ metaTools, originOf, onerror }: LoadOptions) {
+async function loadSdk() {
   const sdk = await import("@modelcontextprotocol/server");
   const { createMcpServer } = await import("./mcp.ts");
-  const createServer = (): Server => createMcpServer(metaTools, originOf);
-  const modern = sdk.createMcpHandler(createServer, {
-    legacy: "reject",
-    keepAliveMs: KEEP_ALIVE_MS,
-    maxRequestBodySize: MAX_BODY_BYTES,
-    onerror,
-  });
-  return { sdk, createServer, modern };
-}
-
-function shortOf(id: string): string {
-  return id.slice(0, 8);
+  return { sdk, createMcpServer };
 }
 
 function rpcError(status: number, code: number, message: string): Response {

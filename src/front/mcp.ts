@@ -1,22 +1,21 @@
 /**
  * The proxy as an MCP server.
  *
- * Owns what a client is told at the handshake and how its `tools/list` and `tools/call` reach the meta
- * tools; one factory serves both eras, over HTTP and stdio. Invariant: a result leaves as the gateway
- * gave it, known to the SDK's schemas or not. Registering each meta tool with the SDK's high-level
+ * Owns what a client is told at the handshake and how its `tools/list` and `tools/call` reach a set of tools;
+ * one factory serves both eras, over HTTP and stdio. Invariant: a result leaves as the gateway
+ * gave it, known to the SDK's schemas or not. Registering each tool with the SDK's high-level
  * server was rejected: it parses results and drops what it does not know.
  */
 import { ProtocolError, ProtocolErrorCode, Server } from "@modelcontextprotocol/server";
 import type { CallToolResult, ListToolsResult, ServerContext } from "@modelcontextprotocol/server";
 
+import { ProxyError } from "../core/errors.ts";
 import type { JsonObject } from "../core/model.ts";
+import type { Principal } from "../core/principal.ts";
 import { VERSION } from "../core/version.ts";
 import type { CallOrigin } from "../gateway/caller.ts";
-import type { MetaTools } from "../gateway/meta_tools.ts";
+import type { ToolPage, Toolset, ToolsetContext } from "../gateway/toolset.ts";
 import { traceOf } from "../lib/trace.ts";
-
-const INSTRUCTIONS =
-  "mcpproxy gives access to many MCP servers. Find a tool with retrieve_tools, then call it with the meta tool named in call_with, passing its id as name.";
 
 /** Serves results unchanged; the SDK's own class would parse those of `tools/call`. */
 class UnchangedServer extends Server {
@@ -40,43 +39,60 @@ function assertCallParams(params: Readonly<Record<string, unknown>> | undefined)
   throw new ProtocolError(ProtocolErrorCode.InvalidParams, `Cannot call a tool: ${wrong}`);
 }
 
-/**
- * Makes a server for one connection or one request; the same for both eras.
- *
- * @param originOf asked once for each call of a tool; the client's name is added
- */
-export function createMcpServer(
-  metaTools: MetaTools,
-  originOf: (context: ServerContext) => CallOrigin = () => ({ source: "mcp" }),
-): Server {
+/** Who is at the other end; asked with each request. */
+export interface McpPeer {
+  readonly principalOf: (context: ServerContext) => Principal;
+  /** Asked once for each call of a tool; the client's name and the principal's id are added. */
+  readonly originOf: (context: ServerContext) => CallOrigin;
+}
+
+/** Makes a server for one connection or one request; the same for both eras. */
+export function createMcpServer(toolset: Toolset, peer: McpPeer): Server {
   const server = new UnchangedServer(
     { name: "mcpproxy", title: "mcpproxy", version: VERSION },
-    { capabilities: { tools: {} }, instructions: INSTRUCTIONS },
+    { capabilities: { tools: { listChanged: true } }, instructions: toolset.instructions },
   );
-  server.setRequestHandler(
-    "tools/list",
-    () => ({ tools: [...metaTools.list()] }) as unknown as ListToolsResult,
-  );
+  server.setRequestHandler("tools/list", ({ params }, context) => {
+    const { tools, nextCursor } = listed(toolset, {
+      principal: peer.principalOf(context),
+      cursor: params?.cursor,
+    });
+    return { tools: [...tools], ...(nextCursor && { nextCursor }) } as unknown as ListToolsResult;
+  });
   server.setRequestHandler("tools/call", async ({ params }, context) => {
-    if (!metaTools.has(params.name)) {
+    const principal = peer.principalOf(context);
+    if (!toolset.has(params.name, principal)) {
       throw new ProtocolError(
         ProtocolErrorCode.InvalidParams,
-        `Cannot call '${params.name}': the proxy has no such tool; find tools with retrieve_tools`,
+        `Cannot call '${params.name}': there is no such tool here; tools/list has those there are`,
       );
     }
     const args = (params.arguments ?? {}) as JsonObject;
     const client = server.getClientVersion();
     const origin = {
-      ...originOf(context),
+      ...peer.originOf(context),
+      principal: principal.id,
       ...(client === undefined ? {} : { client: `${client.name} ${client.version}` }),
     };
-    const result = await metaTools.call(params.name, args, { ...callContext(context), origin });
+    const result = await toolset.call(params.name, args, { ...callContext(context), principal, origin });
     return result as unknown as CallToolResult;
   });
   return server;
 }
 
-function callContext(context: ServerContext): Parameters<MetaTools["call"]>[2] {
+function listed(
+  toolset: Toolset,
+  { principal, cursor }: { readonly principal: Principal; readonly cursor: string | undefined },
+): ToolPage {
+  try {
+    return toolset.list(principal, cursor);
+  } catch (error) {
+    if (!(error instanceof ProxyError) || error.code !== "USAGE") throw error;
+    throw new ProtocolError(ProtocolErrorCode.InvalidParams, error.message, { hint: error.hint });
+  }
+}
+
+function callContext(context: ServerContext): Omit<ToolsetContext, "principal"> {
   const { signal, notify, _meta } = context.mcpReq;
   const { headers } = context.http?.req ?? {};
   const trace =

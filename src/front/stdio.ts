@@ -9,12 +9,20 @@
 import type { Server } from "@modelcontextprotocol/server";
 
 import { messageOf } from "../core/errors.ts";
+import type { EventBus } from "../core/events.ts";
+import { OPEN } from "../core/principal.ts";
+import type { Principal } from "../core/principal.ts";
+import type { CallOrigin } from "../gateway/caller.ts";
+import type { Toolset } from "../gateway/toolset.ts";
 import { LineSplitter } from "../lib/lines.ts";
 import type { Log } from "../lib/log.ts";
+import { ListNews } from "./list_news.ts";
 
 const MAX_LINE_BYTES = 64 * 1024 * 1024;
 /** JSON-RPC 2.0 section 5.1: an internal error. */
 const INTERNAL_ERROR = -32603;
+/** Whoever started this process and holds its pipe. */
+export const STDIO: Principal = { ...OPEN, id: "stdio" };
 
 /** The pipe to the client. */
 export interface Pipe {
@@ -22,19 +30,46 @@ export interface Pipe {
   readonly write: (line: string) => void;
 }
 
+/** Options of {@link serveOwnStdio}. */
+export interface OwnStdioOptions {
+  readonly toolset: Toolset;
+  readonly bus: EventBus;
+  readonly log: Log;
+  /** Asked once for each call of a tool. */
+  readonly originOf: () => CallOrigin;
+  /** Told of what speaks to the client; more than once when the client first asks which era is spoken. */
+  readonly onServer: (server: Server) => void;
+}
+
 /** Serves until the client closes its end. */
-export async function serveOwnStdio(createServer: () => Promise<Server>, log: Log): Promise<void> {
+export async function serveOwnStdio(options: OwnStdioOptions): Promise<void> {
+  const { toolset, bus, log, originOf, onServer } = options;
   // Passing on to a daemon does without.
   const { serveStdio } = await import("@modelcontextprotocol/server/stdio");
-  const { promise: ended, resolve } = Promise.withResolvers<void>();
-  const handle = serveStdio(createServer, {
+  const { createMcpServer } = await import("./mcp.ts");
+  let server: Server | undefined;
+  const create = (): Server => {
+    server = createMcpServer(toolset, { principalOf: () => STDIO, originOf });
+    onServer(server);
+    return server;
+  };
+  const handle = serveStdio(create, {
     onerror: (error) =>
       log.debug("An MCP client on stdio was answered with an error", { cause: messageOf(error) }),
   });
+  const onChange = (): void => void server?.sendToolListChanged().catch(() => {});
+  const news = new ListNews({ bus, onChange });
+  news.follow({ toolset });
+  await endOfInput();
+  news.close();
+  await handle.close();
+}
+
+function endOfInput(): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
   process.stdin.once("end", resolve);
   process.stdin.once("close", resolve);
-  await ended;
-  await handle.close();
+  return promise;
 }
 
 /** Options of {@link bridgeStdio}. */

@@ -6,10 +6,11 @@
  * says so. Judging by the startup mode was rejected: a mode says what is wanted, not what was looked at.
  */
 import type { Server, StartupMode } from "../core/model.ts";
-import type { CommitEffects } from "../state/config_commit.ts";
+import type { CommitEffects, ConfigCommit } from "../state/config_commit.ts";
 import type { Difference } from "../state/config_difference.ts";
 import { definitionHash } from "../state/definition.ts";
-import type { ServerMemory } from "../state/store.ts";
+import { LoadedConfig } from "../state/loaded_config.ts";
+import type { ServerMemory, Store } from "../state/store.ts";
 
 /** What is known of a server before the change. */
 export interface Known {
@@ -34,6 +35,28 @@ export function effectsAtStart(
   const defined = changed.map(hashed);
   const isKnown = (name: string): boolean => known.findServer(name)?.definitionHash !== undefined;
   return { defined, approved: defined, cleared: changed.map(nameOf).filter(isKnown) };
+}
+
+/**
+ * Notes what stands in the file by a person's hand, before anything else is done with it; it may have been saved since
+ * it was read. Returns it as it is now.
+ *
+ * @throws {ProxyError} `CONFIG_INVALID` when it was saved with faults
+ */
+export function takeFile(
+  loaded: LoadedConfig,
+  { store, commit }: { readonly store: Store; readonly commit: ConfigCommit },
+): LoadedConfig {
+  const { text } = commit;
+  const now = text === loaded.text ? loaded : LoadedConfig.parse(text, loaded.options);
+  const { servers } = now.config;
+  for (const { name, formerlyConnectedAt: at, startupMode } of servers) {
+    // A lazy server is visited all the same: its tools are not in the file.
+    if (at === undefined || startupMode === "lazy_loading" || store.findServer(name)) continue;
+    store.rememberServer(name, { everConnected: true, ...(at > 0 ? { connectedAt: at } : {}) });
+  }
+  commit.adopt(text, effectsAtStart(servers, store));
+  return now;
 }
 
 /** The effects of an edit by hand; `servers` are those after it. */

@@ -1,8 +1,8 @@
 /**
  * The one path of a call: from a tool id and arguments to the upstream's result.
  *
- * Owns the order of the checks: the tool is on offer, the meta tool fits its annotations, the arguments
- * fit its schema, the upstream is ready; then the call, then the limit on its result. Invariants: nothing
+ * Owns the order of the checks: the caller may reach the server, the tool is on offer, the caller may do what it
+ * does, the meta tool fits its annotations, the arguments fit its schema, the upstream is ready; then the call, then the limit on its result. Invariants: nothing
  * reaches an upstream that failed a check; every call ends within its timeout in one answer. A chain of
  * middlewares was rejected: the order is the security of it and should be read in one place.
  */
@@ -12,12 +12,15 @@ import { ProxyError, toProxyError } from "../core/errors.ts";
 import type { ErrorCode } from "../core/errors.ts";
 import type { CallVariant, JsonObject } from "../core/model.ts";
 import { splitToolId } from "../core/model.ts";
+import { OPEN } from "../core/principal.ts";
+import type { Principal } from "../core/principal.ts";
 import type { Settings } from "../core/settings.ts";
-import type { TraceContext } from "../lib/trace.ts";
+import type { TraceContext, TraceSpan } from "../lib/trace.ts";
 import type { Connection, UpstreamCall } from "../upstream/connection.ts";
 import type { Upstreams } from "../upstream/upstreams.ts";
 import { ArgumentChecker } from "./arguments.ts";
 import type { Finder } from "./finder.ts";
+import { assertMayCall } from "./permission.ts";
 import type { ResultCache } from "./result_cache.ts";
 
 /** A server's name, a colon, and a tool's name; whoever calls may send anything. */
@@ -28,7 +31,7 @@ const ERROR_TEXT_CHARS = 1_000;
 
 /** Who asks, and by which way. */
 export interface CallOrigin {
-  readonly source: "mcp" | "api";
+  readonly source: "mcp" | "api" | "cli";
   readonly requestId?: string | undefined;
   /** The beginning of the id of a legacy session. */
   readonly session?: string | undefined;
@@ -47,8 +50,12 @@ export interface CallRequest {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: UpstreamCall["onProgress"];
   readonly origin?: CallOrigin | undefined;
+  /** On whose behalf. @default whoever was asked for no key */
+  readonly principal?: Principal | undefined;
   /** Why, in the caller's words. */
   readonly reason?: string | undefined;
+  /** Whether the result is not cut, however long it is. @default false */
+  readonly isWhole?: boolean | undefined;
   readonly trace?: TraceContext | undefined;
 }
 
@@ -58,6 +65,8 @@ export interface CallerDeps {
   readonly upstreams: Upstreams;
   readonly settings: () => Settings;
   readonly cache: ResultCache;
+  /** Begins a span of a call; undefined for one that is not traced. */
+  readonly beginSpan?: (from: TraceContext | undefined) => TraceSpan | undefined;
   /** Told of each call some time after it ended, when its answer is on its way. */
   readonly onCalls?: (calls: readonly CallReport[]) => void;
 }
@@ -72,6 +81,7 @@ export interface CallReport {
   readonly durationMs: number;
   readonly isError: boolean;
   readonly code?: ErrorCode;
+  readonly span?: TraceSpan;
   /** For the record alone: it may hold secrets, as the next two may. */
   readonly request: CallRequest;
   readonly failure?: unknown;
@@ -95,16 +105,18 @@ export class Caller {
    *
    * @throws {ProxyError} with the reason and a way out when the call was refused or got no answer.
    */
-  async call(request: CallRequest): Promise<JsonObject> {
+  async call(asked: CallRequest): Promise<JsonObject> {
+    const span = this.#deps.beginSpan?.(asked.trace);
+    const request = span === undefined ? asked : { ...asked, trace: span.context };
     const call = this.#call(request);
-    const beganAt = performance.now();
+    const began = { beganAt: performance.now(), span };
     this.#inFlight.add(call);
     try {
       const result = await call;
-      this.#note(request, { beganAt, isError: result["isError"] === true, result });
+      this.#note(request, { ...began, isError: result["isError"] === true, result });
       return result;
     } catch (error) {
-      this.#note(request, { beganAt, isError: true, error });
+      this.#note(request, { ...began, isError: true, error });
       throw error;
     } finally {
       this.#inFlight.delete(call);
@@ -142,6 +154,7 @@ export class Caller {
       isError: end.isError,
       ...(end.error === undefined ? {} : { code: toProxyError(end.error).code, failure: end.error }),
       ...(end.isError && end.result ? { errorText: errorTextOf(end.result) } : {}),
+      ...(end.span === undefined ? {} : { span: end.span }),
       request,
     });
     if (this.#ended.length === 1) setImmediate(() => this.#report());
@@ -154,9 +167,9 @@ export class Caller {
   }
 
   async #call(request: CallRequest): Promise<JsonObject> {
-    const { id, args, signal, onProgress } = request;
+    const { id, args, signal, onProgress, principal = OPEN } = request;
     const endsAt = performance.now() + this.#timeoutMs(id);
-    const tool = await this.#tool(id, { endsAt, signal });
+    const tool = await this.#tool(id, { endsAt, signal, principal });
     this.#check(tool, request);
     const connection = await this.#ready(tool.server, { endsAt, signal });
     const result = await connection.call({
@@ -167,20 +180,29 @@ export class Caller {
       ...(onProgress ? { onProgress } : {}),
       ...(request.trace ? { trace: request.trace } : {}),
     });
-    return this.#deps.cache.limit(result);
+    return request.isWhole === true ? result : this.#deps.cache.limit(result, principal);
   }
 
   /** A server whose tools were never read is connected first: the tool may be there. */
-  async #tool(id: string, wait: Wait): Promise<KnownTool> {
+  async #tool(id: string, wait: Wait & { readonly principal: Principal }): Promise<KnownTool> {
+    const { finder } = this.#deps;
     const server = splitToolId(id)?.server;
-    if (server !== undefined && this.#deps.finder.isUnread(server)) await this.#ready(server, wait);
-    return this.#deps.finder.get(id);
+    if (server !== undefined && finder.isUnread(server)) {
+      finder.assertReach(server, wait.principal);
+      await this.#ready(server, wait);
+    }
+    return finder.get(id, wait.principal);
   }
 
   #check(tool: KnownTool, request: CallRequest): void {
+    const { variant: used, principal = OPEN } = request;
     const { unannotatedTools, readOnlyMode } = this.#deps.settings();
-    if (request.variant) assertAllowed(request.variant, tool, unannotatedTools);
-    if (readOnlyMode && callVariantOf(tool, unannotatedTools) !== "call_tool_read") {
+    const variant = callVariantOf(tool, unannotatedTools);
+    // What the tool does counts, and beside it what the caller says it is going to do.
+    assertMayCall(principal, variant, tool.id);
+    if (used) assertMayCall(principal, used, tool.id);
+    if (used) assertAllowed(used, tool, unannotatedTools);
+    if (readOnlyMode && variant !== "call_tool_read") {
       throw new ProxyError("TOOL_REFUSED", `Cannot call '${tool.id}': the proxy is in read-only mode`, {
         hint: "Set 'read_only_mode' to false in the configuration file",
       });
@@ -200,6 +222,7 @@ export class Caller {
 }
 
 interface CallEnd {
+  readonly span: TraceSpan | undefined;
   /** On the monotonic clock. */
   readonly beganAt: number;
   readonly isError: boolean;

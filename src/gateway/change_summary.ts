@@ -6,7 +6,8 @@
  */
 import type { ConfigChange } from "../core/events.ts";
 import type { Difference } from "../state/config_difference.ts";
-import type { PlanOperation } from "../state/config_plan.ts";
+import { describePlan } from "../state/config_plan.ts";
+import type { Plan, PlanOperation } from "../state/config_plan.ts";
 
 /** What was asked for, in a line of the history. */
 export function summaryOf(operations: readonly PlanOperation[]): string {
@@ -47,4 +48,14 @@ export function countsOf({ added, removed, changed, settings, restartRequired }:
     ...(settings.length > 0 ? { settings: settings.join(" ") } : {}),
     ...(restartRequired.length > 0 ? { restart_required: restartRequired.join(" ") } : {}),
   };
+}
+
+/** A change as an answer shows it. */
+export function changeView(change: {
+  readonly revision: number;
+  readonly plan: Plan;
+  readonly warning?: string;
+}) {
+  const { revision, plan, warning } = change;
+  return { revision, ...describePlan(plan), ...(warning === undefined ? {} : { warning }) };
 }

@@ -27,7 +27,7 @@ import type { Store } from "../state/store.ts";
 import type { Upstreams } from "../upstream/upstreams.ts";
 import { effectsByHand, effectsOfRollback } from "./approval.ts";
 import { changeOf, countsOf, summaryOf } from "./change_summary.ts";
-import { assertMayChange, assertMayManage } from "./permission.ts";
+import { assertMayChange, assertMayReplace } from "./permission.ts";
 import { tryOut } from "./trials.ts";
 
 /** A plan made against a file that keeps changing is made anew so often, when nobody named its base. */
@@ -62,6 +62,8 @@ export interface ChangeRequest {
   readonly isLenient?: boolean | undefined;
   /** Whether a person with the admin key asks: only then is `approve` heard. */
   readonly isByPerson: boolean;
+  /** Whether the proxy itself writes down what it decided: no setting forbids that. @default false */
+  readonly isOwn?: boolean;
 }
 
 /** What became of it. */
@@ -113,6 +115,11 @@ export class Configuration implements AsyncDisposable {
     return this.#loaded.config.settings;
   }
 
+  /** With its text and the places in it. */
+  get loaded(): LoadedConfig {
+    return this.#loaded;
+  }
+
   /** Its text, as it stands in the file. */
   get text(): string {
     return this.#loaded.text;
@@ -126,6 +133,11 @@ export class Configuration implements AsyncDisposable {
   /** Whether a commit could not be finished yet. */
   get isDegraded(): boolean {
     return this.#options.commit.isDegraded;
+  }
+
+  /** Why the file as it stands now cannot be used; undefined while it is the one in force. */
+  get trouble(): string | undefined {
+    return this.#told?.message;
   }
 
   /** The groups and who is in them. */
@@ -147,7 +159,7 @@ export class Configuration implements AsyncDisposable {
       const done = await this.#onLatest(
         request.revision === undefined,
         (isLatest): Change | readonly Server[] | undefined => {
-          assertMayChange(request.operations, this.settings);
+          if (request.isOwn !== true) assertMayChange(request.operations, this.settings);
           this.#checkRevision(request.revision);
           const plan = this.#prepare(request);
           const untried = request.verify === true ? this.#toTry(plan, tried) : [];
@@ -177,8 +189,8 @@ export class Configuration implements AsyncDisposable {
   ): Promise<Change> {
     const loaded = await this.#options.parse(text);
     return this.#onLatest(true, () => {
-      assertMayManage(this.settings);
       const difference = differenceOf(this.config, loaded.config);
+      assertMayReplace(this.settings, { difference, settings: loaded.config.settings });
       const { upstreams, store } = this.#options;
       const effects = effectsOfRollback(difference, {
         approves: options.approve || !this.settings.quarantineEnabled,
@@ -439,7 +451,8 @@ export class Configuration implements AsyncDisposable {
       this.#persisting = undefined;
       const operations = [...this.#toPersist.values()];
       this.#toPersist.clear();
-      void this.change({ operations, isLenient: true, isByPerson: false }).catch((error: unknown) =>
+      const request = { operations, isLenient: true, isByPerson: false, isOwn: true };
+      void this.change(request).catch((error: unknown) =>
         this.#options.log.error("Cannot write auto-disabled servers to the configuration", {
           cause: messageOf(error),
         }),

@@ -1,20 +1,26 @@
 /**
  * Which tools may be found, and how a found one is shown.
  *
- * Owns the rule of what is on offer (the server's startup mode, its faults, its tool lists) and the
+ * Owns the rule of what is on offer (the server's startup mode, its faults, its tool lists, who asks) and the
  * reasons given for a tool that is not. Invariants: filters come before ranking, so a limit is filled;
- * a tool that may not be called is never found, listed or described. Leaving the rule to each surface
+ * a tool that may not be called is never found, listed or described; what a principal may not reach looks
+ * to it like what does not exist. Leaving the rule to each surface
  * was rejected: they would drift apart, and a leak on one is a leak.
  */
 import type { Catalog } from "../catalog/catalog.ts";
+import type { Groups } from "../catalog/groups.ts";
 import type { KnownTool } from "../catalog/known_tool.ts";
 import { callVariantOf, isOffered } from "../catalog/policy.ts";
-import type { SearchIndex } from "../catalog/search.ts";
+import type { SearchExplanation, SearchIndex, SearchOptions } from "../catalog/search.ts";
 import { ProxyError } from "../core/errors.ts";
 import type { CallVariant, Server } from "../core/model.ts";
 import { splitToolId } from "../core/model.ts";
+import { PERMISSIONS } from "../core/principal.ts";
+import type { Principal } from "../core/principal.ts";
 import type { Settings } from "../core/settings.ts";
+import { nearestWord } from "../lib/nearest.ts";
 import type { Upstreams } from "../upstream/upstreams.ts";
+import { isScoped, mayCall, mayReach } from "./permission.ts";
 
 /** Most tools one search returns. */
 export const MAX_FOUND = 100;
@@ -31,6 +37,8 @@ export interface FindOptions {
   readonly group?: string | undefined;
   readonly readOnlyOnly?: boolean | undefined;
   readonly excludeDestructive?: boolean | undefined;
+  /** Who looks; only what it may reach and call is there for it. @default whoever may do all */
+  readonly principal?: Principal | undefined;
 }
 
 /** One tool that was found. */
@@ -52,6 +60,8 @@ export interface FinderDeps {
   readonly index: SearchIndex;
   readonly upstreams: Upstreams;
   readonly settings: () => Settings;
+  /** The groups in force. */
+  readonly groups: () => Groups;
 }
 
 /** Finds tools that may be called. */
@@ -64,21 +74,7 @@ export class Finder {
 
   /** Searches by words; the best first. */
   find(options: FindOptions): FindResult {
-    const { query, limit = this.#deps.settings().toolsLimit, readOnlyOnly, excludeDestructive } = options;
-    const servers = this.#openServers(options);
-    const { hits, total, tookMs } = this.#deps.index.search({
-      query,
-      limit: Math.min(Math.max(1, limit), MAX_FOUND),
-      servers: new Set(servers.keys()),
-      filter: (tool) => {
-        const server = servers.get(tool.server);
-        if (server === undefined || !isOffered(server, tool.name)) return false;
-        if (!readOnlyOnly && !excludeDestructive) return true;
-        const { annotations } = tool as KnownTool;
-        if (readOnlyOnly) return annotations?.readOnlyHint === true && annotations.destructiveHint !== true;
-        return annotations?.destructiveHint !== true;
-      },
-    });
+    const { hits, total, tookMs } = this.#deps.index.search(this.#searchOf(options));
     const found = hits.flatMap(({ id, score }) => {
       const tool = this.#deps.catalog.find(id);
       return tool ? [{ tool, score }] : [];
@@ -86,14 +82,46 @@ export class Finder {
     return { found, total, tookMs };
   }
 
-  /** All tools on offer, of one server or of all. */
-  list(options: { readonly server?: string | undefined } = {}): KnownTool[] {
+  /** Tells how a tool fares in the same search, wherever it ranks; undefined when it is not in the index. */
+  explain(id: string, options: FindOptions): SearchExplanation | undefined {
+    return this.#deps.index.explain(id, this.#searchOf(options));
+  }
+
+  /** Filters come before ranking, so that a limit is filled. */
+  #searchOf(options: FindOptions): SearchOptions {
+    const { query, limit = this.#deps.settings().toolsLimit, readOnlyOnly, excludeDestructive } = options;
     const servers = this.#openServers(options);
+    const mayUse = this.#permitted(options.principal);
+    return {
+      query,
+      limit: Math.min(Math.max(1, limit), MAX_FOUND),
+      servers: new Set(servers.keys()),
+      filter: (tool) => {
+        const server = servers.get(tool.server);
+        if (server === undefined || !isOffered(server, tool.name)) return false;
+        if (mayUse !== undefined && !mayUse(tool as KnownTool)) return false;
+        if (!readOnlyOnly && !excludeDestructive) return true;
+        const { annotations } = tool as KnownTool;
+        if (readOnlyOnly) return annotations?.readOnlyHint === true && annotations.destructiveHint !== true;
+        return annotations?.destructiveHint !== true;
+      },
+    };
+  }
+
+  /** All tools on offer, of one server, of a group or of all. */
+  list(options: Pick<FindOptions, "server" | "group" | "principal"> = {}): KnownTool[] {
+    const servers = this.#openServers(options);
+    const mayUse = this.#permitted(options.principal);
     const { server } = options;
     return this.#deps.catalog.list(server === undefined ? {} : { server }).filter((tool) => {
       const owner = servers.get(tool.server);
-      return owner !== undefined && isOffered(owner, tool.name);
+      return owner !== undefined && isOffered(owner, tool.name) && (mayUse?.(tool) ?? true);
     });
+  }
+
+  /** Whether a principal may reach a server. */
+  mayReach(principal: Principal, server: string): boolean {
+    return !isScoped(principal) || mayReach(principal, server, this.#deps.groups());
   }
 
   /** The meta tool a tool is called with. */
@@ -110,19 +138,20 @@ export class Finder {
   }
 
   /**
-   * Gives a tool that may be called.
+   * Gives a tool that may be called, as far as its server goes; permissions are the caller's to check.
    *
    * @throws {ProxyError} `TOOL_UNKNOWN`, `SERVER_UNKNOWN`, `SERVER_FAULTY`, `SERVER_OFF` or `TOOL_REFUSED`,
    * each with the reason the tool is missing.
    */
-  get(id: string): KnownTool {
+  get(id: string, principal?: Principal): KnownTool {
     const parts = splitToolId(id);
     if (parts === undefined) {
       throw new ProxyError("TOOL_UNKNOWN", `Cannot find the tool '${id}': an id has the form 'server:tool'`, {
-        data: { did_you_mean: this.#suggest(id) },
+        data: { did_you_mean: this.suggest(id, principal) },
         hint: "Take the 'id' that retrieve_tools gives",
       });
     }
+    this.assertReach(parts.server, principal);
     const { server } = this.#deps.upstreams.callable(parts.server);
     const tool = this.#deps.catalog.find(id);
     if (!isOffered(server, parts.tool)) {
@@ -130,7 +159,26 @@ export class Finder {
         hint: "See 'enabled_tools' and 'disabled_tools' of the server's entry",
       });
     }
-    return tool ?? this.#missing(id, parts.server);
+    return tool ?? this.#missing(id, { server: parts.server, principal });
+  }
+
+  /**
+   * Refuses a server that a principal may not reach as one that does not exist.
+   *
+   * @throws {ProxyError} `SERVER_UNKNOWN`
+   */
+  assertReach(server: string, principal: Principal | undefined): void {
+    if (principal === undefined || !isScoped(principal)) return;
+    const groups = this.#deps.groups();
+    if (mayReach(principal, server, groups) && this.#deps.upstreams.find(server) !== undefined) return;
+    const names = this.#deps.upstreams.list().map((upstream) => upstream.server.name);
+    const similar = nearestWord(
+      server,
+      names.filter((name) => mayReach(principal, name, groups)),
+    );
+    throw new ProxyError("SERVER_UNKNOWN", `Cannot find a server named '${server}'`, {
+      hint: similar === undefined ? "Look for tools with retrieve_tools" : `Did you mean '${similar}'?`,
+    });
   }
 
   /** Whether the server's tools were never read, so that a tool may exist that nobody knows of. */
@@ -138,34 +186,49 @@ export class Finder {
     return this.#deps.catalog.list({ server }).length === 0;
   }
 
-  #missing(id: string, server: string): never {
+  #missing(
+    id: string,
+    { server, principal }: { readonly server: string; readonly principal: Principal | undefined },
+  ): never {
     const failure = this.#deps.upstreams.find(server)?.status.failure;
     const isUnread = this.isUnread(server);
     let why = `'${server}' has no tool of this name`;
     if (isUnread) why = failure?.message ?? `the tools of '${server}' were not read yet`;
     throw new ProxyError("TOOL_UNKNOWN", `Cannot find the tool '${id}': ${why}`, {
-      data: { did_you_mean: this.#suggest(id) },
+      data: { did_you_mean: this.suggest(id, principal) },
       hint: failure?.hint ?? (isUnread ? UNREAD_HINT : "Look for it with retrieve_tools"),
     });
   }
 
-  /** Names only what the asker might call. */
-  #suggest(id: string): string[] {
-    const servers = this.#openServers({});
+  /** Ids that may have been meant; only of what the asker might call. */
+  suggest(id: string, principal: Principal | undefined): string[] {
+    const servers = this.#openServers({ principal });
+    const mayUse = this.#permitted(principal);
     return this.#deps.catalog.suggest(id).filter((meant) => {
-      const parts = splitToolId(meant);
-      const server = parts && servers.get(parts.server);
-      return server !== undefined && parts !== undefined && isOffered(server, parts.tool);
+      const tool = this.#deps.catalog.find(meant);
+      const server = tool && servers.get(tool.server);
+      if (tool === undefined || server === undefined || !isOffered(server, tool.name)) return false;
+      return mayUse?.(tool) ?? true;
     });
   }
 
+  /** Decides on tools by the permissions of a principal; undefined when it may call all. */
+  #permitted(principal: Principal | undefined): ((tool: KnownTool) => boolean) | undefined {
+    if (principal === undefined || principal.permissions.size === PERMISSIONS.length) return undefined;
+    const { unannotatedTools } = this.#deps.settings();
+    return (tool) => mayCall(principal, callVariantOf(tool, unannotatedTools));
+  }
+
   /** The servers whose tools may be found, narrowed to a server or a group. */
-  #openServers(options: Pick<FindOptions, "server" | "group">): Map<string, Server> {
-    const { server: wanted, group } = options;
+  #openServers(options: Pick<FindOptions, "server" | "group" | "principal">): Map<string, Server> {
+    const { server: wanted, group, principal } = options;
+    const scope = principal !== undefined && isScoped(principal) ? principal : undefined;
+    const groups = scope && this.#deps.groups();
     const names = group === undefined ? undefined : this.#groupNames(group);
     const open = new Map<string, Server>();
     for (const { server, mode } of this.#deps.upstreams.list()) {
       if (wanted !== undefined && server.name !== wanted) continue;
+      if (scope && groups && !mayReach(scope, server.name, groups)) continue;
       if (names !== undefined && !server.groups.some((name) => names.has(name))) continue;
       const isOn = mode === "active" || mode === "lazy_loading";
       if (isOn && server.faults.length === 0) open.set(server.name, server);

@@ -6,9 +6,10 @@
  * is a result with `isError`, never an exception. One `call_tool` for everything was rejected: clients
  * ask their user before a destructive call by the annotations of the tool they call.
  */
-import type { CallVariant, Json, JsonObject, ToolDefinition } from "../core/model.ts";
-import type { ProxyError } from "../core/errors.ts";
-import { ProxyError as Fault, toProxyError } from "../core/errors.ts";
+import type { CallVariant, JsonObject, ToolDefinition } from "../core/model.ts";
+import { ProxyError } from "../core/errors.ts";
+import { OPEN } from "../core/principal.ts";
+import type { Principal } from "../core/principal.ts";
 import type { Settings } from "../core/settings.ts";
 import { signatureOf, summaryOf } from "../catalog/signature.ts";
 import type { KnownTool } from "../catalog/known_tool.ts";
@@ -16,11 +17,13 @@ import { ArgumentChecker, readArguments } from "./arguments.ts";
 import type { Caller, CallRequest } from "./caller.ts";
 import type { Finder, Found } from "./finder.ts";
 import { MAX_FOUND } from "./finder.ts";
+import { assertMayCall } from "./permission.ts";
 import type { MetaCallReport } from "./recorder.ts";
-import type { ResultCache } from "./result_cache.ts";
+import type { CachePageRequest, ResultCache } from "./result_cache.ts";
+import { errorResult, faultOf, jsonResult } from "./toolset.ts";
 
 /** What travels with a call of a meta tool. */
-export type MetaCallContext = Pick<CallRequest, "signal" | "onProgress" | "origin" | "trace">;
+export type MetaCallContext = Pick<CallRequest, "signal" | "onProgress" | "origin" | "trace" | "principal">;
 
 /** What the meta tools work with. */
 export interface MetaToolsDeps {
@@ -166,7 +169,7 @@ export class MetaTools {
     try {
       return await this.callOrThrow(name, args, context);
     } catch (error) {
-      return errorResult(toProxyError(error));
+      return errorResult(error);
     }
   }
 
@@ -178,7 +181,7 @@ export class MetaTools {
   async callOrThrow(name: string, args: JsonObject, context: MetaCallContext = {}): Promise<JsonObject> {
     const definition = this.#byName.get(name);
     if (definition === undefined) {
-      throw new Fault(
+      throw new ProxyError(
         "TOOL_UNKNOWN",
         `Cannot find the tool '${name}': the proxy has ${[...this.#byName.keys()].join(", ")}`,
         {
@@ -202,7 +205,7 @@ export class MetaTools {
     const beganAt = performance.now();
     let error: unknown;
     try {
-      return jsonResult(this.#answerOwn(name, args));
+      return jsonResult(this.#answerOwn(name, { args, principal: context.principal ?? OPEN }));
     } catch (caught) {
       error = caught;
       throw caught;
@@ -212,13 +215,13 @@ export class MetaTools {
     }
   }
 
-  #answerOwn(name: string, args: JsonObject): JsonObject {
-    if (name === "retrieve_tools") return this.#retrieve(args);
-    if (name === "describe_tool") return this.#describe(args["tool_ids"] as readonly string[]);
-    return this.#deps.cache.read(args as unknown as Parameters<ResultCache["read"]>[0]);
+  #answerOwn(name: string, { args, principal }: OwnCall): JsonObject {
+    if (name === "retrieve_tools") return this.#retrieve(args, principal);
+    if (name === "describe_tool") return this.#describe(args["tool_ids"] as readonly string[], principal);
+    return this.#deps.cache.read(args as unknown as CachePageRequest, principal);
   }
 
-  #retrieve(args: JsonObject): JsonObject {
+  #retrieve(args: JsonObject, principal: Principal): JsonObject {
     const { finder } = this.#deps;
     const settings = this.#deps.settings();
     const options = {
@@ -227,6 +230,7 @@ export class MetaTools {
       group: args["group"] as string | undefined,
       readOnlyOnly: args["read_only_only"] as boolean | undefined,
       excludeDestructive: args["exclude_destructive"] as boolean | undefined,
+      principal,
     };
     const queries = [args["query"] as string, ...((args["queries"] as readonly string[] | undefined) ?? [])];
     const results = queries.map((query) => finder.find({ query, ...options }));
@@ -272,18 +276,26 @@ export class MetaTools {
     };
   }
 
-  #describe(ids: readonly string[]): JsonObject {
+  #describe(ids: readonly string[], principal: Principal): JsonObject {
+    const { finder } = this.#deps;
     const definitions: JsonObject[] = [];
     const errors: JsonObject[] = [];
     for (const id of ids) {
       try {
-        definitions.push(this.#full(this.#deps.finder.get(id)));
+        const tool = finder.get(id, principal);
+        assertMayCall(principal, finder.callWith(tool), id);
+        definitions.push(this.#full(tool));
       } catch (error) {
-        errors.push({ id, ...faultOf(toProxyError(error)) });
+        errors.push({ id, ...faultOf(error) });
       }
     }
     return { definitions, errors };
   }
+}
+
+interface OwnCall {
+  readonly args: JsonObject;
+  readonly principal: Principal;
 }
 
 /** Joins the hits of several wordings; a tool keeps its best score. */
@@ -293,25 +305,6 @@ function merge(lists: readonly (readonly Found[])[]): Found[] {
     if (hit.score > (best.get(hit.tool.id)?.score ?? -1)) best.set(hit.tool.id, hit);
   }
   return [...best.values()].toSorted((a, b) => b.score - a.score || (a.tool.id < b.tool.id ? -1 : 1));
-}
-
-/** A failure as the model should read it. */
-function errorResult(error: ProxyError): JsonObject {
-  return { content: [{ type: "text", text: JSON.stringify(faultOf(error)) }], isError: true };
-}
-
-function faultOf(error: ProxyError): JsonObject {
-  const { code, message, hint, data } = error;
-  return {
-    error: message,
-    code,
-    ...(hint === undefined ? {} : { hint }),
-    ...(data as { [key: string]: Json }),
-  };
-}
-
-function jsonResult(value: JsonObject): JsonObject {
-  return { content: [{ type: "text", text: JSON.stringify(value) }] };
 }
 
 function millisSince(beganAt: number): number {

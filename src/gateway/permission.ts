@@ -12,26 +12,53 @@ import type { Permission, Principal } from "../core/principal.ts";
 import type { Settings } from "../core/settings.ts";
 import type { PlanOperation } from "../state/config_plan.ts";
 
+const PERMISSION_OF: Readonly<Record<CallVariant, Permission>> = {
+  call_tool_read: "read",
+  call_tool_write: "write",
+  call_tool_destructive: "destructive",
+};
+
 /** The settings that forbid changes. */
 export type ManagementSettings = Pick<
   Settings,
   "readOnlyMode" | "disableManagement" | "allowServerAdd" | "allowServerRemove"
 >;
 
+/** What the groups of a token hold, worked out once for each revision of the configuration. */
+const memberships = new WeakMap<
+  Principal,
+  { readonly groups: Groups; readonly members: ReadonlySet<string> }
+>();
+
 /** Whether a principal may know of a server and call its tools. */
 export function mayReach(principal: Principal, server: string, groups: Groups): boolean {
-  const { servers, groups: named } = principal;
-  if (servers === undefined && named === undefined) return true;
-  if (servers?.has(server) === true) return true;
-  return (
-    named !== undefined &&
-    groups.groupsOf(server).some(({ id, name }) => named.has(name) || named.has(String(id)))
-  );
+  if (!isScoped(principal)) return true;
+  return principal.servers?.has(server) === true || membersOf(principal, groups).has(server);
+}
+
+/** Whether there are servers a principal may not reach. */
+export function isScoped({ servers, groups }: Principal): boolean {
+  return servers !== undefined || groups !== undefined;
+}
+
+function membersOf(principal: Principal, groups: Groups): ReadonlySet<string> {
+  const known = memberships.get(principal);
+  if (known?.groups === groups) return known.members;
+  // Digits mean an id: a group that has them as its name is another one.
+  const words = [...(principal.groups ?? [])].map((word) => (/^\d+$/.test(word) ? Number(word) : word));
+  const members = new Set(words.flatMap((word) => groups.members(word)));
+  memberships.set(principal, { groups, members });
+  return members;
+}
+
+/** Whether a principal's permissions cover what a meta tool does. */
+export function mayCall(principal: Principal, variant: CallVariant): boolean {
+  return principal.permissions.has(PERMISSION_OF[variant]);
 }
 
 /** @throws {ProxyError} `SCOPE_REFUSED` when the principal's permissions do not cover what a tool does. */
 export function assertMayCall(principal: Principal, variant: CallVariant, id: string): void {
-  const permission = variant.slice("call_tool_".length) as Permission;
+  const permission = PERMISSION_OF[variant];
   if (principal.permissions.has(permission)) return;
   throw new ProxyError("SCOPE_REFUSED", `Cannot call '${id}': the token does not permit '${permission}'`, {
     hint: "Ask the operator for a token with that permission",
@@ -51,10 +78,44 @@ export function assertMayManage(settings: ManagementSettings): void {
 /** @throws {ProxyError} `MANAGEMENT_REFUSED` when the settings forbid one of the operations. */
 export function assertMayChange(operations: readonly PlanOperation[], settings: ManagementSettings): void {
   assertMayManage(settings);
-  if (!settings.allowServerAdd && operations.some(({ op }) => op === "add"))
-    throw refusal("Cannot add a server", "allow_server_add", "true");
-  if (!settings.allowServerRemove && operations.some(({ op }) => op === "remove"))
-    throw refusal("Cannot remove a server", "allow_server_remove", "true");
+  for (const operation of operations) {
+    if (operation.op === "add") assertAllowed(settings, "allow_server_add");
+    else if (operation.op === "remove") assertAllowed(settings, "allow_server_remove");
+    else if (operation.op === "settings") {
+      const { allow_server_add: add = false, allow_server_remove: remove = false } = operation.patch;
+      if (add !== false) assertAllowed(settings, "allow_server_add");
+      if (remove !== false) assertAllowed(settings, "allow_server_remove");
+    }
+  }
+}
+
+/**
+ * The same for a whole configuration in the place of another.
+ *
+ * @throws {ProxyError} `MANAGEMENT_REFUSED`
+ */
+export function assertMayReplace(
+  settings: ManagementSettings,
+  by: {
+    readonly difference: { readonly added: readonly unknown[]; readonly removed: readonly unknown[] };
+    readonly settings: ManagementSettings;
+  },
+): void {
+  assertMayManage(settings);
+  const { added, removed } = by.difference;
+  if (added.length > 0 || by.settings.allowServerAdd) assertAllowed(settings, "allow_server_add");
+  if (removed.length > 0 || by.settings.allowServerRemove) assertAllowed(settings, "allow_server_remove");
+}
+
+const FORBIDDEN = {
+  allow_server_add: "Cannot add a server, nor allow it",
+  allow_server_remove: "Cannot remove a server, nor allow it",
+} as const;
+
+/** What a setting forbids cannot be had by changing the setting first, but in the file. */
+function assertAllowed(settings: ManagementSettings, key: keyof typeof FORBIDDEN): void {
+  const isAllowed = key === "allow_server_add" ? settings.allowServerAdd : settings.allowServerRemove;
+  if (!isAllowed) throw refusal(FORBIDDEN[key], key, "true");
 }
 
 function refusal(what: string, key: string, wanted: string): ProxyError {

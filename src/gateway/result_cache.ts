@@ -2,12 +2,15 @@
  * Results that were cut, kept so that the rest can be read.
  *
  * Owns the limit on a result's characters, the cut, and the pages of `read_cache`. Invariants: a result
- * under the limit passes untouched; every cut one names its key; what is kept is bounded in number,
+ * under the limit passes untouched; every cut one names its key, which opens it to whoever made the call and
+ * nobody else; what is kept is bounded in number,
  * characters and age, the least recently used goes first. Keeping it in the database was rejected: a
  * megabyte would be written on the path of a call to be read once or never.
  */
 import { ProxyError } from "../core/errors.ts";
 import type { Json, JsonObject } from "../core/model.ts";
+import { OPEN } from "../core/principal.ts";
+import type { Principal } from "../core/principal.ts";
 
 const MAX_ENTRIES = 1_000;
 const MAX_TOTAL_CHARS = 64 * 1024 * 1024;
@@ -29,6 +32,8 @@ export interface CachePageRequest {
 
 interface Entry {
   readonly text: string;
+  /** The very principal, not its name: a token made anew under an old name is another one. */
+  readonly owner: Principal;
   readonly keptAt: number;
   value?: Json | undefined;
 }
@@ -58,7 +63,7 @@ export class ResultCache {
   }
 
   /** Returns the result itself when it is short enough, else a cut one whose last block names the key. */
-  limit(result: JsonObject): JsonObject {
+  limit(result: JsonObject, owner: Principal = OPEN): JsonObject {
     if (this.#limitChars === 0) return result;
     const blocks = Array.isArray(result["content"]) ? (result["content"] as JsonObject[]) : [];
     const texts = blocks.map(textOf);
@@ -71,7 +76,7 @@ export class ResultCache {
       isTextLong: textChars > this.#limitChars,
       structuredText: isStructuredLong ? structuredText : "",
     });
-    const key = this.#keep(whole);
+    const key = this.#keep(whole, owner);
     const { structuredContent: _, ...rest } = result;
     const shown = textChars === 0 ? [...blocks, { type: "text", text: whole }] : blocks;
     return {
@@ -85,8 +90,8 @@ export class ResultCache {
    *
    * @throws {ProxyError} `CACHE_UNKNOWN`, or `ARGUMENTS_INVALID` when `path` leads nowhere.
    */
-  read(request: CachePageRequest): JsonObject {
-    const entry = this.#find(request.key);
+  read(request: CachePageRequest, owner: Principal = OPEN): JsonObject {
+    const entry = this.#find(request.key, owner);
     const target = targetOf(entry, request.path);
     if (target === undefined) {
       throw new ProxyError(
@@ -156,9 +161,9 @@ export class ResultCache {
     return { type: "text", text };
   }
 
-  #keep(text: string): string {
+  #keep(text: string, owner: Principal): string {
     const key = Bun.hash(`${text.length}:${text}`).toString(36) + crypto.randomUUID().slice(0, 8);
-    this.#entries.set(key, { text, keptAt: this.#now() });
+    this.#entries.set(key, { text, owner, keptAt: this.#now() });
     this.#totalChars += text.length;
     for (const [oldest, entry] of this.#entries) {
       if (this.#entries.size <= MAX_ENTRIES && this.#totalChars <= MAX_TOTAL_CHARS) break;
@@ -167,14 +172,15 @@ export class ResultCache {
     return key;
   }
 
-  #find(key: string): Entry {
+  #find(key: string, owner: Principal): Entry {
     const entry = this.#entries.get(key);
-    if (entry !== undefined && this.#now() - entry.keptAt <= MAX_AGE_MS) {
+    const isYoung = entry !== undefined && this.#now() - entry.keptAt <= MAX_AGE_MS;
+    if (isYoung && entry.owner === owner) {
       this.#entries.delete(key);
       this.#entries.set(key, entry);
       return entry;
     }
-    if (entry !== undefined) this.#drop(key, entry);
+    if (entry !== undefined && !isYoung) this.#drop(key, entry);
     throw new ProxyError("CACHE_UNKNOWN", `Cannot read '${key.slice(0, 64)}': no kept result has this key`, {
       hint: "Results are kept for two hours while the proxy runs; call the tool again",
     });

@@ -42,6 +42,23 @@ export function editsBetween(path: JsonPath, before: unknown, after: unknown): J
   return Bun.deepEquals(before, after, true) ? [] : [{ kind: "set", path, value: after }];
 }
 
+/** Compares values as they come out of a text; `Bun.deepEquals` takes twice the time, and errs on `__proto__` (1.4.5). */
+export function isSameJson(a: unknown, b: unknown): boolean {
+  if (a === b) return true;
+  if (Array.isArray(a)) {
+    if (!Array.isArray(b) || a.length !== b.length) return false;
+    for (let index = 0; index < a.length; index += 1) if (!isSameJson(a[index], b[index])) return false;
+    return true;
+  }
+  if (!isFields(a) || !isFields(b)) return false;
+  let count = 0;
+  for (const key in a) {
+    if (!Object.hasOwn(b, key) || !isSameJson(a[key], b[key])) return false;
+    count += 1;
+  }
+  return count === Object.keys(b).length;
+}
+
 /** Levels of nesting of a value; 0 for a scalar. Stops counting at `limit`. */
 export function depthOf(value: unknown, limit: number): number {
   if (typeof value !== "object" || value === null || limit === 0) return 0;

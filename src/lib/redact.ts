@@ -8,7 +8,7 @@
  */
 
 /** What stands in the place of a secret. */
-const MASK = "***";
+export const MASK = "***";
 
 const SECRET_NAME =
   /token|secret|passw|passphrase|pwd|api[-_ ]?key|access[-_ ]?key|private[-_ ]?key|signing[-_ ]?key|[-_]key$|^key$|^apikey$|auth|credential|cookie|session[-_ ]?id|bearer|signature|^sig$|^pat$|[-_]pat$|dsn$|connection[-_ ]?string/i;
@@ -26,7 +26,9 @@ const SECRET_FORMS = [
 const REFERENCE = /^\$\{[a-z]+:[^}]*\}$/;
 const AUTH_SCHEME = /\b(Bearer|Basic|Token|ApiKey)(\s+)[^\s"',;]+/gi;
 const URL_IN_TEXT = /\b[a-z][a-z\d+.-]{0,30}:\/\/[^\s"'<>`]+/gi;
-const PAIR_IN_TEXT = /(["']?)([A-Za-z][\w.-]{1,60})\1(\s*[=:]\s*)("(?:[^"\\]|\\.)*"|'[^']*'|[^\s"',;&}]+)/g;
+/** The quotes of JSON within JSON have backslashes before them. */
+const PAIR_IN_TEXT =
+  /(\\*["']|)([A-Za-z][\w.-]{1,60})\1(\s*[=:]\s*)(\\+["'][^"'\\]*\\+["']|"(?:[^"\\]|\\.)*"|'[^']*'|[^\s"',;&}]+)/g;
 /** What each of the forms above has in it; a text without it holds none of them, and is most texts. */
 const MAY_HOLD_SECRET = /[:=]|[-_][\w-]{8}|AKIA|ASIA|AIza|eyJ|\b(?:Bearer|Basic|Token|ApiKey)\s/i;
 /** From here on a run of mixed letters and digits in a path is more likely a key than a word. */
@@ -42,10 +44,30 @@ export function redactValue(value: string): string {
   return value === "" || REFERENCE.test(value) ? value : MASK;
 }
 
+/**
+ * Of variables or headers, the values that are to be hidden wherever else they turn up: those that are secret by name,
+ * and those that are long and mixed as keys are; of `Bearer KEY` the key alone as well, of a URL the password.
+ */
+export function secretValues(entries: Iterable<readonly [name: string, value: string]>): Set<string> {
+  const found = new Set<string>();
+  for (const [name, value] of entries) {
+    if (REFERENCE.test(value)) continue;
+    const password = value.includes("://") ? URL.parse(value)?.password : undefined;
+    if (password) found.add(password);
+    const last = value.slice(value.lastIndexOf(" ") + 1);
+    if (!isSecretName(name) && !looksLikeKey(last)) continue;
+    found.add(value);
+    found.add(last);
+  }
+  found.delete("");
+  return found;
+}
+
 /** Hides user info, secret query values, key-like path parts and the fragment of a URL; other text is treated as free text. */
 export function redactUrl(text: string): string {
   const found = /^([a-z][a-z\d+.-]*:\/\/)([^/?#]*)([^?#]*)(?:\?([^#]*))?(#.*)?$/is.exec(text);
-  if (found === null) return redactForms(text);
+  // Without its scheme it is no address, and may be `user:password@host` all the same.
+  if (found === null) return redactForms(text.replace(/^[^/?#@\s]+@/, `${MASK}@`));
   const [, scheme = "", authority = "", path = "", query, fragment] = found;
   const host = authority.includes("@")
     ? `${MASK}@${authority.slice(authority.lastIndexOf("@") + 1)}`
@@ -115,12 +137,13 @@ function redactForms(text: string): string {
 
 function redactSegment(segment: string): string {
   if (REFERENCE.test(segment)) return segment;
-  const looksLikeKey =
-    segment.length >= KEY_LENGTH_MIN &&
-    /\d/.test(segment) &&
-    /[A-Za-z]/.test(segment) &&
-    /^[\w.~%=-]+$/.test(segment);
-  return looksLikeKey ? MASK : redactForms(segment);
+  return looksLikeKey(segment) ? MASK : redactForms(segment);
+}
+
+function looksLikeKey(text: string): boolean {
+  return (
+    text.length >= KEY_LENGTH_MIN && /\d/.test(text) && /[A-Za-z]/.test(text) && /^[\w.~%=-]+$/.test(text)
+  );
 }
 
 function redactQueryPart(part: string): string {
@@ -132,9 +155,12 @@ function redactQueryPart(part: string): string {
 }
 
 function redactPair(whole: string, quote: string, name: string, sign: string, value: string): string {
-  if (!isSecretName(name) || REFERENCE.test(value) || value.startsWith(MASK)) return whole;
+  const mark = /^\\*["']/.exec(value)?.[0] ?? "";
+  const inner = mark === "" ? value : value.slice(mark.length, -mark.length);
+  const around = (shown: string): string => `${quote}${name}${quote}${sign}${mark}${shown}${mark}`;
+  // What is quoted may be JSON in its turn.
+  if (!isSecretName(name)) return mark === "" ? whole : around(inner.replace(PAIR_IN_TEXT, redactPair));
+  if (REFERENCE.test(value) || value.startsWith(MASK)) return whole;
   if (/^(?:Bearer|Basic|Token|ApiKey)$/i.test(value)) return whole;
-  const mark = value.startsWith('"') || value.startsWith("'") ? value.charAt(0) : "";
-  const inner = mark === "" ? value : value.slice(1, -1);
-  return `${quote}${name}${quote}${sign}${mark}${redactValue(inner)}${mark}`;
+  return around(redactValue(inner));
 }

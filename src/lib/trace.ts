@@ -2,14 +2,25 @@
  * The place of a request in a distributed trace (W3C Trace Context, level 1).
  *
  * Owns what a valid `traceparent` and `tracestate` look like. Invariant: what is passed on was well-formed, since it
- * ends up in headers; nothing else of a request travels with it. Starting traces of our own was rejected: who wants
- * them has a client that does.
+ * ends up in headers; nothing else of a request travels with it. A library for tracing was rejected: two texts are all
+ * that travels.
  */
 
 /** What travels from caller to callee. */
 export interface TraceContext {
   readonly traceparent: string;
   readonly tracestate?: string;
+}
+
+/** A piece of work of our own in a trace. */
+export interface TraceSpan {
+  /** What those it calls are told: this piece is the parent of what they do. */
+  readonly context: TraceContext;
+  readonly traceId: string;
+  readonly spanId: string;
+  readonly parentSpanId?: string;
+  /** Unix milliseconds. */
+  readonly startMs: number;
 }
 
 /** Version, trace, parent and flags; section 3.2.2. */

@@ -39,7 +39,7 @@ export interface ActivityEntry {
   /** As in `tool_call`. */
   readonly type: string;
   /** Where it came from. */
-  readonly source: "mcp" | "api" | "proxy";
+  readonly source: "mcp" | "api" | "cli" | "proxy";
   readonly status: ActivityStatus;
   readonly server?: string | undefined;
   readonly tool?: string | undefined;

@@ -10,8 +10,10 @@ import { join } from "node:path";
 
 import type { Settings } from "../core/settings.ts";
 import { writeFileAtomic } from "../lib/atomic_file.ts";
+import { keyringNames, readKeys, SYSTEM_KEYRING } from "./keyring.ts";
+import type { Keyring } from "./keyring.ts";
 import { resolveSecrets } from "./secrets.ts";
-import type { Environment } from "./secrets.ts";
+import type { Environment, ResolveOptions } from "./secrets.ts";
 
 const KEY_BYTES = 32;
 
@@ -29,13 +31,30 @@ export function readApiKey(dataDir: string): string | undefined {
 }
 
 /**
+ * The same as {@link openApiKey}, for a key that may lie in the keyring.
+ *
+ * @throws {ProxyError} `SECRET_MISSING` when the configured key refers to what is not set.
+ */
+export async function unlockApiKey(
+  settings: Pick<Settings, "apiKey" | "dataDir">,
+  { env, keyring = SYSTEM_KEYRING }: { readonly env: Environment; readonly keyring?: Keyring | undefined },
+): Promise<string> {
+  const keys = await readKeys(keyringNames([settings.apiKey ?? ""]), keyring);
+  return openApiKey(settings, env, { keys });
+}
+
+/**
  * Gives the configured key, else the one of the data dir, which is made when there is none.
  *
  * @throws {ProxyError} `SECRET_MISSING` when the configured key refers to a variable that is not set.
  */
-export function openApiKey(settings: Pick<Settings, "apiKey" | "dataDir">, env: Environment): string {
+export function openApiKey(
+  settings: Pick<Settings, "apiKey" | "dataDir">,
+  env: Environment,
+  { keys }: Pick<ResolveOptions, "keys"> = {},
+): string {
   if (settings.apiKey !== undefined && settings.apiKey !== "") {
-    return resolveSecrets(settings.apiKey, env, { key: "api_key" });
+    return resolveSecrets(settings.apiKey, env, { key: "api_key", keys });
   }
   const known = readApiKey(settings.dataDir);
   if (known !== undefined) {

@@ -9,7 +9,6 @@
 import { homedir } from "node:os";
 import { dirname, resolve } from "node:path";
 import { ProxyError } from "../core/errors.ts";
-import { parseDuration, parsePeriod } from "../lib/duration.ts";
 import { formatPath, parseJsonc } from "../lib/jsonc.ts";
 import { oneLine } from "../lib/log.ts";
 import { Slugs } from "../lib/slug.ts";
@@ -25,16 +24,10 @@ import {
 import { findConfigFile, readConfigFile } from "./config_file.ts";
 import { readGroups } from "./config_groups.ts";
 import { settingsSchema } from "./config_schema.ts";
+import { toSettings } from "./config_settings.ts";
 import { duplicateFault, expandHome, readServer } from "./config_server.ts";
 import type { Fault, Finding, Server } from "../core/model.ts";
-import type {
-  Config,
-  ListenAddress,
-  LoggingSettings,
-  LogLevel,
-  Settings,
-  SupervisionSettings,
-} from "../core/settings.ts";
+import type { Config, ListenAddress } from "../core/settings.ts";
 import type { JsoncDocument, JsoncDuplicate } from "../lib/jsonc.ts";
 import type { FaultSite } from "./config_fault.ts";
 import type { ConfigFileOptions } from "./config_file.ts";
@@ -76,7 +69,8 @@ interface FileSite extends FaultSite {
   readonly document: JsoncDocument;
 }
 
-const KEYS = new KeyCheck([...Object.keys(settingsSchema.shape), "mcpServers", "$schema"]);
+/** Knows the keys of the top level. */
+export const SETTING_KEYS = new KeyCheck([...Object.keys(settingsSchema.shape), "mcpServers", "$schema"]);
 const SECTION_KEYS = new Map(
   Object.entries(settingsSchema.shape).flatMap(([key, schema]) => {
     const inner = "def" in schema && "innerType" in schema.def ? schema.def.innerType : undefined;
@@ -90,12 +84,6 @@ const FLAGS: readonly (readonly [keyof ConfigOverrides, string, string])[] = [
   ["toolResponseMode", "tool_response_mode", "--tool-response-mode"],
 ];
 const DEFAULT_PORT = 8080;
-const DEFAULT_CONNECTION_TIMEOUT_MS = 60_000;
-/** A server that never connected may be downloading itself. */
-const FIRST_RUN_FACTOR = 3;
-const LEAST_FIRST_RUN_MS = 180_000;
-const DEFAULT_LOG_MIB = 10;
-const BYTES_PER_MIB = 1024 * 1024;
 const LOOPBACK = "127.0.0.1";
 
 /**
@@ -155,6 +143,7 @@ export function parseConfig(text: string, options: ParseOptions): Config {
     faults: read.faults,
     findings: [...listenFindings(override.entry.listen), ...topFindings(site, top), ...read.findings],
     top: withoutGroups(top),
+    effective: withoutGroups(override.entry),
   };
 }
 
@@ -191,12 +180,17 @@ export function invalidConfig(path: string, unsorted: readonly Fault[]): ProxyEr
   });
 }
 
+/** Whether a key of the top level holds settings of its own. */
+export function isSection(key: string): boolean {
+  return SECTION_KEYS.has(key);
+}
+
 /** Sections may hold null for what is not set, as the top level may. */
 function nestedWithoutNulls(top: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
   const entries = Object.entries(top);
   return Object.fromEntries(
     entries.map(([key, value]) => {
-      if (key === "groups" && isList(value))
+      if ((key === "groups" || key === "registries") && isList(value))
         return [key, value.map((item) => (isRecord(item) ? withoutNulls(item) : item))];
       return [key, SECTION_KEYS.has(key) && isRecord(value) ? withoutNulls(value) : value];
     }),
@@ -229,7 +223,7 @@ function topFindings(site: FileSite, top: Readonly<Record<string, unknown>>): Fi
     const section = Object.hasOwn(top, key) ? top[key] : undefined;
     return isRecord(section) ? check.findings(site, [key], section) : [];
   });
-  return [...KEYS.findings(site, [], top), ...nested, ...doubled];
+  return [...SETTING_KEYS.findings(site, [], top), ...nested, ...doubled];
 }
 
 interface Overridden {
@@ -393,102 +387,4 @@ function dataDirOf({ entry, origin }: Overridden, options: ParseOptions, home: s
     origin.has("data_dir") ? (options.cwd ?? folder) : folder,
     expandHome(entry.data_dir || "~/.mcpproxy", home),
   );
-}
-
-interface Folders {
-  readonly dataDir: string;
-  readonly home: string;
-}
-
-function toSettings(
-  entry: SettingsEntry,
-  listen: ListenAddress,
-  { groups, ...folders }: Folders & Pick<Settings, "groups">,
-): Settings {
-  const { dataDir } = folders;
-  return {
-    listen,
-    dataDir,
-    ...(entry.api_key && { apiKey: entry.api_key }),
-    trustedHosts: entry.trusted_hosts,
-    requireMcpAuth: entry.require_mcp_auth,
-    toolsLimit: entry.tools_limit,
-    toolResponseLimit: entry.tool_response_limit,
-    toolResponseMode: entry.tool_response_mode,
-    callToolTimeoutMs: parseDuration(entry.call_tool_timeout) || 120_000,
-    connectionTimeoutMs: parseDuration(entry.connection_timeout) || DEFAULT_CONNECTION_TIMEOUT_MS,
-    maxConcurrentConnections: entry.max_concurrent_connections,
-    maxWaitingConnections: entry.max_waiting_connections,
-    enableLazyLoading: entry.enable_lazy_loading,
-    idleDisconnectMs: parseDuration(entry.idle_disconnect) ?? 0,
-    autoDisableThreshold: entry.auto_disable_threshold,
-    healthCheckIntervalMs: parseDuration(entry.health_check_interval) ?? 0,
-    toolDiscoveryIntervalMs: parseDuration(entry.tool_discovery_interval) ?? 0,
-    supervision: supervisionOf(entry),
-    unannotatedTools: entry.unannotated_tools,
-    readOnlyMode: entry.read_only_mode,
-    disableManagement: entry.disable_management,
-    allowServerAdd: entry.allow_server_add,
-    allowServerRemove: entry.allow_server_remove,
-    quarantineEnabled: entry.quarantine_enabled,
-    persistAutoDisableToConfig: entry.persist_auto_disable_to_config,
-    legacyTools: entry.legacy_tools,
-    routingMode: entry.routing_mode,
-    environment: {
-      inheritSystemSafe: entry.environment.inherit_system_safe,
-      allowedSystemVars: entry.environment.allowed_system_vars,
-      customVars: new Map(Object.entries(entry.environment.custom_vars)),
-      enhancePath: entry.environment.enhance_path,
-    },
-    logLevel: logLevelOf(entry),
-    logging: loggingOf(entry, folders),
-    activity: {
-      retentionMs: parsePeriod(entry.activity.retention) ?? 0,
-      maxRows: entry.activity.max_rows,
-    },
-    groups,
-  };
-}
-
-function supervisionOf(entry: SettingsEntry): SupervisionSettings {
-  const { supervision } = entry;
-  const ms = (text: string): number => parseDuration(text) ?? 0;
-  const connectionMs = ms(entry.connection_timeout) || DEFAULT_CONNECTION_TIMEOUT_MS;
-  const firstRunMs = supervision.first_run_timeout === undefined ? 0 : ms(supervision.first_run_timeout);
-  return {
-    firstDeadlineMs: ms(supervision.first_deadline),
-    firstRunTimeoutMs: firstRunMs || Math.max(FIRST_RUN_FACTOR * connectionMs, LEAST_FIRST_RUN_MS),
-    startPatience: {
-      stdioMs: ms(supervision.start_patience.stdio),
-      httpMs: ms(supervision.start_patience.http),
-    },
-    backoffBaseMs: ms(supervision.backoff_base),
-    backoffCapMs: ms(supervision.backoff_cap),
-    recoverAfterMs: ms(supervision.recover_after),
-    cascadeWindowMs: ms(supervision.cascade_window),
-    restartBudget: supervision.restart_budget,
-    stopGraceMs: ms(supervision.stop_grace),
-    termGraceMs: ms(supervision.term_grace),
-  };
-}
-
-function loggingOf(entry: SettingsEntry, { dataDir, home }: Folders): LoggingSettings {
-  const { logging } = entry;
-  return {
-    level: logLevelOf(entry),
-    enableFile: logging.enable_file,
-    enableConsole: logging.enable_console,
-    logDir: resolve(dataDir, expandHome(logging.log_dir || "logs", home)),
-    // The Go proxy takes 0 for its default.
-    maxSizeBytes: (logging.max_size || DEFAULT_LOG_MIB) * BYTES_PER_MIB,
-    maxBackups: logging.max_backups,
-    maxAgeDays: logging.max_age,
-    compress: logging.compress,
-    jsonFormat: logging.json_format,
-  };
-}
-
-/** The Go proxy has one level more. */
-function logLevelOf(entry: SettingsEntry): LogLevel {
-  return entry.logging.level === "trace" ? "debug" : entry.logging.level;
 }

@@ -48,7 +48,15 @@ export interface Difference {
 }
 
 /** Settings that are read once, at the start. */
-const RESTART_KEYS: ReadonlySet<string> = new Set(["listen", "data_dir", "tls", "logging", "api_key"]);
+const RESTART_KEYS: ReadonlySet<string> = new Set([
+  "listen",
+  "data_dir",
+  "tls",
+  "enable_socket",
+  "logging",
+  "tracing",
+  "api_key",
+]);
 
 /** Fields of a server under the keys they have in the file. */
 const FIELD_KEYS: Readonly<Partial<Record<keyof Server, string>>> = {

@@ -7,6 +7,7 @@
  * rejected: it costs a second reading of the file.
  */
 import type { z } from "zod";
+import { ProxyError } from "../core/errors.ts";
 import { formatPath } from "../lib/jsonc.ts";
 import { nearestWord } from "../lib/nearest.ts";
 import type { Fault, Finding } from "../core/model.ts";
@@ -98,6 +99,26 @@ export class KeyCheck {
     // Bounded, because keys come from a file that may be anything.
     if (this.#seen.size < 1000) this.#seen.set(key, meant);
     return meant;
+  }
+
+  /**
+   * Refuses a key that is new and probably misspelt; other unknown ones belong to other programs.
+   *
+   * @throws {ProxyError} `USAGE` naming the key that was probably meant
+   */
+  assertSpelt(
+    given: Readonly<Record<string, unknown>>,
+    { before, action }: { readonly before?: unknown; readonly action: string },
+  ): void {
+    for (const [key, value] of Object.entries(given)) {
+      if (value === null || (isRecord(before) && Object.hasOwn(before, key))) continue;
+      const meant = this.nearMiss(key);
+      if (meant === undefined) continue;
+      throw new ProxyError("USAGE", `Cannot ${action}: the key '${key}' is unknown`, {
+        data: { key, meant },
+        hint: `Did you mean '${meant}'?`,
+      });
+    }
   }
 
   /** Reports each near miss among the keys of the object at `path`. */

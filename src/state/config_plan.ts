@@ -8,7 +8,7 @@
  */
 import { ProxyError } from "../core/errors.ts";
 import { editsBetween, mergePatch } from "../lib/json_patch.ts";
-import { parseConfig } from "./config.ts";
+import { parseConfig, SETTING_KEYS } from "./config.ts";
 import { differenceOf } from "./config_difference.ts";
 import { definitionHash } from "./definition.ts";
 import { PlanDraft } from "./plan_draft.ts";
@@ -270,6 +270,7 @@ class Planner {
         hint: "Use the operations for servers and groups",
       });
     }
+    SETTING_KEYS.assertSpelt(given, { before: draft.top, action: "change the settings" });
     const top = mergePatch(draft.top, given) as Readonly<Record<string, unknown>>;
     if (top === draft.top) return;
     // The file as it would be has the places of what is wrong.

@@ -44,6 +44,11 @@ const whole = (description: string, minimum = 0) => {
   return z.number({ error }).int({ error }).min(minimum, { error }).meta({ description });
 };
 
+const share = (description: string) => {
+  const error = wrong("a number from 0 to 1", "Write a number from 0 to 1, without quotes");
+  return z.number({ error }).min(0, { error }).max(1, { error }).meta({ description });
+};
+
 const duration = (description: string) => {
   const error = ({ input }: RawIssue): string => {
     if (typeof input === "number") {
@@ -202,6 +207,23 @@ const groupSchema = z.object(
   { error: wrong("an object", 'Write an object: {"id": 1, "name": "…"}') },
 );
 
+const registrySchema = z.object(
+  {
+    id: text("Unique id; that of a known registry changes it").min(1, {
+      error: () => "The id of a registry is empty\nWrite an id",
+    }),
+    name: text("Name in lists").optional(),
+    url: text("Its page for people").optional(),
+    servers_url: text("Address that answers with the servers; absent: url").optional(),
+    description: text("What it holds").optional(),
+    tags: list("Free words to filter by").optional(),
+    protocol: text("How it answers; absent: found out from the answer").optional(),
+    allow_private: flag("Whether it may lie on a private network").optional(),
+    count: foreign("What the Go proxy noted; not read"),
+  },
+  { error: wrong("an object", 'Write an object: {"id": "…", "servers_url": "https://…"}') },
+);
+
 /** Every top-level key except `mcpServers`. */
 export const settingsSchema = z.object(
   {
@@ -248,6 +270,9 @@ export const settingsSchema = z.object(
       "write",
     ),
     read_only_mode: flag("Refuses every change").default(false),
+    enable_socket: flag("Listens on 'mcpproxy.sock' in the data dir too, where no key is asked for").default(
+      true,
+    ),
     disable_management: flag("Switches all management tools off").default(false),
     allow_server_add: flag("Whether tools may add servers").default(true),
     allow_server_remove: flag("Whether tools may remove servers").default(true),
@@ -278,6 +303,12 @@ export const settingsSchema = z.object(
       compress: flag("Whether rotated files are compressed").default(true),
       json_format: flag("Whether lines are JSON").default(false),
     }),
+    registries: z
+      .array(registrySchema, {
+        error: wrong("an array of registries", 'Write a list: [{"id": "…", "servers_url": "https://…"}]'),
+      })
+      .default([])
+      .meta({ description: "Lists of servers to choose from, beside and over the known ones" }),
     semantic_search: section("Search by meaning", {
       enabled: flag("Whether vectors are used").default(true),
     }),
@@ -291,6 +322,13 @@ export const settingsSchema = z.object(
     activity: section("The record of what was done", {
       retention: period("How long entries are kept").default("30d"),
       max_rows: whole("Entries kept").default(1_000_000),
+    }),
+    tracing: section("Where calls are told as spans; off unless a collector is named", {
+      otlp_endpoint: text(
+        "Address of an OTLP collector over HTTP; ${env:NAME} is resolved at use",
+      ).optional(),
+      headers: map("Headers of each request; ${env:NAME} is resolved at use").default({}),
+      sample_ratio: share("Share of calls that begin a trace, from 0 to 1").default(1),
     }),
     features: section("Switches of whole features", {
       enable_web_ui: flag("Serves the web page").default(true),

@@ -65,7 +65,8 @@ const KINDS: Readonly<Record<string, TransportKind>> = {
   sse: "sse",
 };
 
-const KEYS = new KeyCheck(Object.keys(serverSchema.shape));
+/** Knows the keys of an entry. */
+export const SERVER_KEYS = new KeyCheck(Object.keys(serverSchema.shape));
 
 /** Judges a server name; undefined when it may be used. */
 export function judgeServerName(name: string): Verdict | undefined {
@@ -130,7 +131,7 @@ export function readServer(raw: RawServer, context: ServerContext): ReadServer {
   const server = toServer(name, entry, { transport, faults, context, source });
   return {
     server,
-    findings: [...KEYS.findings(site, path, source, name), ...groupFindings(server, context.groups)],
+    findings: [...SERVER_KEYS.findings(site, path, source, name), ...groupFindings(server, context.groups)],
   };
 }
 
@@ -257,7 +258,7 @@ function adviceFor(
   otherwise: string,
 ): string {
   for (const key of Object.keys(source)) {
-    const meant = KEYS.nearMiss(key);
+    const meant = SERVER_KEYS.nearMiss(key);
     if (meant !== undefined && missing.includes(meant)) return `Rename '${formatPath([key])}' to '${meant}'`;
   }
   return otherwise;

@@ -13,6 +13,7 @@ import supervision from "../../drizzle/0001_supervision.sql" with { type: "text"
 import children from "../../drizzle/0002_children.sql" with { type: "text" };
 import commits from "../../drizzle/0003_commits.sql" with { type: "text" };
 import activity from "../../drizzle/0004_activity.sql" with { type: "text" };
+import tokens from "../../drizzle/0005_tokens.sql" with { type: "text" };
 import { ProxyError } from "../core/errors.ts";
 
 /** In the order they are applied; never reordered, only appended to. */
@@ -22,6 +23,7 @@ const MIGRATIONS: readonly { readonly tag: string; readonly sql: string }[] = [
   { tag: "0002_children", sql: children },
   { tag: "0003_commits", sql: commits },
   { tag: "0004_activity", sql: activity },
+  { tag: "0005_tokens", sql: tokens },
 ];
 
 /**

@@ -8,7 +8,7 @@
  */
 import { homedir } from "node:os";
 import { ProxyError } from "../core/errors.ts";
-import { editsBetween } from "../lib/json_patch.ts";
+import { editsBetween, isSameJson } from "../lib/json_patch.ts";
 import { parseJsonc } from "../lib/jsonc.ts";
 import { nearestWord } from "../lib/nearest.ts";
 import { invalidConfig, parseConfig } from "./config.ts";
@@ -416,21 +416,4 @@ function checkedValue(
 /** What was plain stays so: an edit writes no comments. */
 function plainAs({ isPlain }: LoadedConfig): { readonly isPlain?: true } {
   return isPlain ? { isPlain } : {};
-}
-
-/** Compares values as they come out of a text; `Bun.deepEquals` takes twice the time, and errs on `__proto__` (1.4.5). */
-function isSameJson(a: unknown, b: unknown): boolean {
-  if (a === b) return true;
-  if (isList(a)) {
-    if (!isList(b) || a.length !== b.length) return false;
-    for (let index = 0; index < a.length; index += 1) if (!isSameJson(a[index], b[index])) return false;
-    return true;
-  }
-  if (!isRecord(a) || !isRecord(b)) return false;
-  let count = 0;
-  for (const key in a) {
-    if (!Object.hasOwn(b, key) || !isSameJson(a[key], b[key])) return false;
-    count += 1;
-  }
-  return count === Object.keys(b).length;
 }

@@ -8,7 +8,7 @@
 import { ProxyError } from "../core/errors.ts";
 import { depthOf, mergePatch } from "../lib/json_patch.ts";
 import { isRecord } from "./config_fault.ts";
-import { judgeServerName } from "./config_server.ts";
+import { judgeServerName, SERVER_KEYS } from "./config_server.ts";
 import { definitionHash, isSameDefinition } from "./definition.ts";
 import { mayMove, MODE_KEYS, modeBelowQuarantine, patchMode, withMode } from "./plan_modes.ts";
 import type { StartupMode } from "../core/model.ts";
@@ -63,6 +63,7 @@ export class ServerPlanner {
         hint: "Add 'name'",
       });
     checkName(name);
+    SERVER_KEYS.assertSpelt(rest, { action: `add '${name}'` });
     if (draft.find(name) !== undefined) throw exists("add", name);
     if (draft.isMap && draft.isGivenUp(name)) throw givenUp("add", name);
     const value = draft.isMap ? rest : { name, ...rest };
@@ -90,6 +91,7 @@ export class ServerPlanner {
       throw new ProxyError("ARGUMENTS_INVALID", `Cannot change '${name}': the new name is no text`, {
         hint: "Write the name in double quotes",
       });
+    SERVER_KEYS.assertSpelt(patch, { before: entry.value, action: `change '${name}'` });
     const changed = this.#patched(entry, patch, approve);
     const next = to === undefined || to === name ? changed : this.#renamed(changed, to);
     if (next === entry) return undefined;
@@ -385,7 +387,7 @@ function givenUp(verb: string, name: string): ProxyError {
 
 function quarantined(verb: string, name: string): ProxyError {
   return new ProxyError("QUARANTINED", `Cannot ${verb} '${name}': it waits for a person's approval`, {
-    hint: `Look at what it starts, then send POST /api/v1/servers/${encodeURIComponent(name)}/approve`,
+    hint: `Look at what it starts, then run 'mcpproxy servers approve' with its name`,
   });
 }
 

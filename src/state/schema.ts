@@ -104,3 +104,23 @@ export const activity = sqliteTable(
   // No other index: each one costs a call more than its entry, and reading goes in slices.
   (table) => [index("activity_request").on(table.requestId)],
 );
+
+/** Tokens of agents; of the secret itself nothing but a hash. */
+export const tokens = sqliteTable("tokens", {
+  name: text().primaryKey(),
+  /** SHA-256, hex. */
+  hash: text().notNull().unique(),
+  /** The first signs of the secret, by which a person tells it from others. */
+  prefix: text().notNull(),
+  /** Names of servers, or `*`, JSON. */
+  servers: text().notNull(),
+  /** Ids of groups, JSON. */
+  groups: text().notNull(),
+  /** JSON. */
+  permissions: text().notNull(),
+  createdAt: integer("created_at").notNull(),
+  expiresAt: integer("expires_at").notNull(),
+  /** To the minute. */
+  lastUsedAt: integer("last_used_at"),
+  isRevoked: integer("is_revoked", { mode: "boolean" }).notNull().default(false),
+});

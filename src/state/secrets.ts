@@ -17,6 +17,8 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 export interface ResolveOptions {
   /** The configuration key the text stands under, for the error message. */
   readonly key?: string;
+  /** Values of `${keyring:NAME}`, read ahead by `keyring.ts`. @default none */
+  readonly keys?: ReadonlyMap<string, string> | undefined;
 }
 
 /** What a server is started or reached with, all references resolved; never to be shown or stored. */
@@ -40,14 +42,14 @@ const PLAIN_REFERENCES = new Set(
 const SECRET_MAPS = new Set(["env", "headers", "custom_vars", "customVars"]);
 
 /**
- * Puts the values of `${env:NAME}` in the place of the references; other text stays as it is.
+ * Puts the values of `${env:NAME}` and `${keyring:NAME}` in the place of the references; other text stays as it is.
  *
  * A resolved value is not searched for references again.
- * @throws ProxyError `SECRET_MISSING` naming the variable and the key, also for each `${keyring:NAME}`
+ * @throws ProxyError `SECRET_MISSING` naming the variable and the key
  */
 export function resolveSecrets(text: string, env: Environment, options: ResolveOptions = {}): string {
   if (!text.includes("${")) return text;
-  return text.replace(REFERENCE, (_, kind: string, name: string) => lookUp(kind, name, env, options.key));
+  return text.replace(REFERENCE, (_, kind: string, name: string) => lookUp({ kind, name }, env, options));
 }
 
 /** Names the references in a text, as in `env:GITHUB_TOKEN`, each once. */
@@ -60,14 +62,19 @@ export function secretReferences(text: string): string[] {
  *
  * @throws ProxyError `SECRET_MISSING` for the first reference that has no value
  */
-export function resolveServer(server: Server, env: Environment): ResolvedServer {
+export function resolveServer(
+  server: Server,
+  env: Environment,
+  { keys }: Pick<ResolveOptions, "keys"> = {},
+): ResolvedServer {
   const secrets = new Set<string>();
   const resolve = (text: string, key: string): string => {
     const at = `${server.name}: ${key}`;
     for (const reference of secretReferences(text)) {
-      if (!PLAIN_REFERENCES.has(reference)) secrets.add(resolveSecrets(`\${${reference}}`, env, { key: at }));
+      if (!PLAIN_REFERENCES.has(reference))
+        secrets.add(resolveSecrets(`\${${reference}}`, env, { key: at, keys }));
     }
-    return resolveSecrets(text, env, { key: at });
+    return resolveSecrets(text, env, { key: at, keys });
   };
   const resolveMap = (map: ReadonlyMap<string, string>, key: string): ReadonlyMap<string, string> =>
     new Map([...map].map(([name, value]) => [name, resolve(value, `${key}.${name}`)]));
@@ -130,26 +137,20 @@ function maskArgs(args: readonly unknown[]): unknown[] {
   return isText ? redactArgs(args) : args.map((arg) => redactData(arg));
 }
 
-function lookUp(kind: string, name: string, env: Environment, key: string | undefined): string {
-  const where = key === undefined ? "" : ` for '${key}'`;
-  if (kind === "keyring") {
-    throw new ProxyError(
-      "SECRET_MISSING",
-      `Cannot read '\${keyring:${name}}'${where}: the keyring is not available yet`,
-      {
-        data: { kind, name, ...(key !== undefined && { key }) },
-        hint: `Set an environment variable and write \${env:NAME} instead`,
-      },
-    );
-  }
-  const value = Object.hasOwn(env, name) ? env[name] : undefined;
+function lookUp(
+  { kind, name }: { readonly kind: string; readonly name: string },
+  env: Environment,
+  { key, keys }: ResolveOptions,
+): string {
+  const isKept = kind === "keyring";
+  const value = isKept ? keys?.get(name) : Object.hasOwn(env, name) ? env[name] : undefined;
   if (value !== undefined) return value;
-  throw new ProxyError(
-    "SECRET_MISSING",
-    `Cannot resolve '\${env:${name}}'${where}: the variable is not set`,
-    {
-      data: { kind, name, ...(key !== undefined && { key }) },
-      hint: `Set the environment variable ${name} before the proxy starts`,
-    },
-  );
+  const where = key === undefined ? "" : ` for '${key}'`;
+  const why = isKept ? "the keyring has no entry of this name" : "the variable is not set";
+  throw new ProxyError("SECRET_MISSING", `Cannot resolve '\${${kind}:${name}}'${where}: ${why}`, {
+    data: { kind, name, ...(key !== undefined && { key }) },
+    hint: isKept
+      ? `Run 'mcpproxy secrets set ${name}' and give the value on stdin`
+      : `Set the environment variable ${name} before the proxy starts`,
+  });
 }

@@ -1,7 +1,7 @@
 /**
  * The database of one data dir: what the proxy learned of its servers and their tools.
  *
- * Owns every statement on servers, tools and children, and the transactions of them all. Reads of servers come
+ * Owns every statement on servers, tools and children, and the transactions of all that is in it. Reads of servers come
  * from memory and are synchronous; what is learned goes through one queue and reaches the disk in batches, off
  * every reply path. Invariants: what a commit of the configuration changes is on the disk before memory says
  * so; what was queued before it is written before it. Keeping the tools in memory here as well was rejected:
@@ -21,6 +21,7 @@ import type { CommitEffects } from "./commits.ts";
 import { asStoreError, isCorrupt, openDatabase, setAside } from "./database.ts";
 import type { children, servers } from "./schema.ts";
 import { prepareStatements } from "./statements.ts";
+import { Tokens } from "./tokens.ts";
 
 /** How long a write may wait for others to share its transaction. */
 const BATCH_DELAY_MS = 25;
@@ -98,6 +99,8 @@ export class Store implements AsyncDisposable {
   readonly commits: Commits;
   /** The record of what was done. */
   readonly activity: Activity;
+  /** The tokens of agents. */
+  readonly tokens: Tokens;
   readonly #db: Database;
   readonly #log: Log;
   readonly #statements: ReturnType<typeof prepareStatements>;
@@ -112,6 +115,11 @@ export class Store implements AsyncDisposable {
     this.#statements = prepareStatements(db);
     this.commits = new Commits(db);
     this.activity = new Activity({ db, log });
+    this.tokens = new Tokens({
+      db,
+      writeNow: (write) => this.transact(write, { isSynced: true }),
+      writeSoon: (write) => this.#write(1, write),
+    });
     for (const row of this.#statements.allServers.all()) this.#servers.set(row.name, fromRow(row));
   }
 
@@ -279,6 +287,7 @@ export class Store implements AsyncDisposable {
   /** Flushes and closes; idempotent. */
   async close(): Promise<void> {
     if (this.#isClosed) return;
+    this.tokens.flush();
     this.flush();
     this.#isClosed = true;
     this.activity.close();

@@ -24,6 +24,7 @@ import { describeFailure } from "./failure.ts";
 import { shakeHands } from "./handshake.ts";
 import type { Session, Verdict } from "./handshake.ts";
 import type { Failure, Link, LinkHooks } from "./link.ts";
+import type { Prepared } from "./preparation.ts";
 import { StdioTransport } from "./stdio.ts";
 import { redactorOf } from "./transport.ts";
 import type { TransportContext } from "./transport.ts";
@@ -72,6 +73,7 @@ export class Connection implements Link {
   #server: Server;
   #usedAt = performance.now();
   #isReady = false;
+  #prepared: Prepared = {};
   #session: Session | undefined;
   #renewal: Promise<void> | undefined;
   /** The process of the attempt, for its exit and its last words. */
@@ -115,6 +117,10 @@ export class Connection implements Link {
     return this.#closed ?? Promise.resolve();
   }
 
+  get #context(): TransportContext {
+    return { ...this.#deps.context, prepared: this.#prepared };
+  }
+
   /** The last lines the upstream's process wrote to stderr. */
   stderr(count: number): readonly string[] {
     return this.#process?.stderr.last(count) ?? [];
@@ -122,7 +128,7 @@ export class Connection implements Link {
 
   /** Hides in a text the secrets of the server's entry, and what looks like one. */
   redact(text: string): string {
-    return redactorOf(this.server, this.#deps.context)(text);
+    return redactorOf(this.server, this.#context)(text);
   }
 
   stop(graceMs: number): void {
@@ -242,6 +248,9 @@ export class Connection implements Link {
   async #begin(): Promise<void> {
     // The owner hears nothing before it holds the link.
     await Promise.resolve();
+    const { prepare, environment } = this.#deps.context;
+    const preparing = prepare?.(this.server, environment);
+    if (preparing !== undefined) this.#prepared = await orAborted(preparing, this.#stop.signal);
     const session = await this.#shakeHands();
     this.#adopt(session);
     this.#deps.onVerdict(session.verdict);
@@ -273,7 +282,7 @@ export class Connection implements Link {
     return shakeHands({
       server: this.server,
       context: {
-        ...this.#deps.context,
+        ...this.#context,
         onAnswer: () => this.#hooks.onAnswer(),
         onRetryAfter: (ms) => {
           this.#retryAfterMs = ms;

@@ -24,9 +24,14 @@ type Variables = Readonly<Record<string, string | undefined>>;
 /** Picks what a child may see of `own`, then lays the configured variables over it. */
 export function childEnvironment(
   own: Variables,
-  options: { readonly settings: EnvironmentSettings; readonly configured: ReadonlyMap<string, string> },
+  options: {
+    readonly settings: EnvironmentSettings;
+    readonly configured: ReadonlyMap<string, string>;
+    /** In the place of the proxy's own PATH. */
+    readonly path?: string | undefined;
+  },
 ): Record<string, string> {
-  const { settings, configured } = options;
+  const { settings, configured, path } = options;
   const allowed = new Set(settings.allowedSystemVars);
   const result: Record<string, string> = {};
   for (const [name, value] of Object.entries(own)) {
@@ -34,6 +39,7 @@ export function childEnvironment(
     const isSafe = settings.inheritSystemSafe && (SAFE_VARS.has(name) || name.startsWith("LC_"));
     if (isSafe || allowed.has(name)) result[name] = value;
   }
+  if (path !== undefined) result["PATH"] = path;
   for (const [name, value] of settings.customVars) result[name] = value;
   for (const [name, value] of configured) result[name] = value;
   return result;

@@ -59,6 +59,6 @@ export class ServerLogs implements AsyncDisposable {
 }
 
 /** The path of a server's log. */
-function serverLogPath(logDir: string, server: string): string {
+export function serverLogPath(logDir: string, server: string): string {
   return join(logDir, `server-${fileNameOf(server)}.log`);
 }

@@ -291,12 +291,17 @@ export class Supervisor<L extends Link> {
 
   #moved(keeper: Keeper<L>, before: ServerStanding, reason: string): number {
     const { standing: after, server } = keeper;
-    const { attempts: attempt, since } = keeper.status;
+    const { attempts: attempt, since, failure } = keeper.status;
     const id = this.#options.bus.publish(
       "server_state_changed",
       { before, after, reason, attempt, since },
       server.name,
     );
+    const hasFailed = after.connection === "error" && before.connection !== "error";
+    if (hasFailed && failure?.class === "auth") {
+      const { message, hint } = failure;
+      this.#options.bus.publish("oauth_required", { reason: message, hint, cause: id }, server.name);
+    }
     if (after.connection === "disconnected" && before.connection === "ready") {
       this.#changed(this.#cascade.left(server.name));
     }

@@ -13,11 +13,12 @@ import type { JsonObject, Server } from "../core/model.ts";
 import type { EnvironmentSettings } from "../core/settings.ts";
 import { capBody } from "../lib/capped_body.ts";
 import type { ChildRegistry, StopOptions } from "../lib/child.ts";
-import { isSecretName, redactText } from "../lib/redact.ts";
+import { isSecretName, redactText, secretValues } from "../lib/redact.ts";
 import { traceOf } from "../lib/trace.ts";
 import { resolveServer } from "../state/secrets.ts";
 import type { Environment } from "../state/secrets.ts";
 import { childEnvironment } from "./environment.ts";
+import type { Prepare, Prepared } from "./preparation.ts";
 import { StdioTransport } from "./stdio.ts";
 
 /** A longer answer, or event of a stream, fails; as long as a line of a process may be. */
@@ -38,6 +39,10 @@ export interface TransportContext {
   readonly env: Environment;
   readonly environment: EnvironmentSettings;
   readonly care?: ProcessCare;
+  /** What has to be waited for before a start. @default nothing */
+  readonly prepare?: Prepare;
+  /** What was waited for. */
+  readonly prepared?: Prepared;
   /** The upstream has said its first byte. */
   readonly onAnswer?: () => void;
   /** The upstream asked to be left alone for so long. */
@@ -49,13 +54,14 @@ export function openStdio(server: Server, context: TransportContext): StdioTrans
   const { command } = server;
   if (command === undefined)
     throw new ProxyError("SERVER_FAULTY", `Cannot start '${server.name}': it has no command`);
-  const { args, env } = resolveServer(server, context.env);
+  const { keys, path } = context.prepared ?? {};
+  const { args, env } = resolveServer(server, context.env, { keys });
   const { registry, grace, logOf } = context.care ?? {};
   return new StdioTransport({
     command,
     args,
     ...(server.workingDir === undefined ? {} : { cwd: server.workingDir }),
-    env: childEnvironment(context.env, { settings: context.environment, configured: env }),
+    env: childEnvironment(context.env, { settings: context.environment, configured: env, path }),
     redact: redactorOf(server, context),
     ...(context.onAnswer ? { onAnswer: context.onAnswer } : {}),
     name: server.name,
@@ -70,7 +76,7 @@ export function openHttp(
   server: Server,
   context: TransportContext & { readonly kind: "streamable_http" | "sse" },
 ): Transport {
-  const { url, headers } = resolveServer(server, context.env);
+  const { url, headers } = resolveServer(server, context.env, { keys: context.prepared?.keys });
   if (url === undefined)
     throw new ProxyError("SERVER_FAULTY", `Cannot reach '${server.name}': it has no url`);
   const requestInit = { headers: Object.fromEntries(headers) };
@@ -122,13 +128,12 @@ function withTrace(init: RequestInit | undefined): RequestInit | undefined {
 /** Makes the function that hides in a text what the server's entry holds of secrets, resolved ones included. */
 export function redactorOf(server: Server, context: TransportContext): (text: string) => string {
   try {
-    const { args, env, headers, secrets, url } = resolveServer(server, context.env);
-    const known = new Set([...secrets, ...secretsInUrl(url)]);
-    for (const [name, value] of [...env, ...headers]) {
-      if (!isSecretName(name)) continue;
-      known.add(value);
-      known.add(value.slice(value.indexOf(" ") + 1));
-    }
+    const keys = context.prepared?.keys;
+    const { args, env, headers, secrets, url } = resolveServer(server, context.env, { keys });
+    const { customVars, allowedSystemVars } = context.environment;
+    const own = allowedSystemVars.map((name) => [name, context.env[name] ?? ""] as const);
+    const inMaps = secretValues([...env, ...headers, ...customVars, ...own]);
+    const known = new Set([...secrets, ...secretsInUrl(url), ...inMaps]);
     for (const [at, arg] of args.entries()) {
       const [flag = "", value = args[at + 1] ?? ""] = arg.split(/=(.*)/s, 2);
       if (flag.startsWith("-") && isSecretName(flag.replace(/^-+/, ""))) known.add(value);

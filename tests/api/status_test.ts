@@ -67,9 +67,26 @@ testScenarios(
           listen_addr: "127.0.0.1:8080",
           pid: process.pid,
           endpoints: { http: "127.0.0.1:8080", socket: expect.any(String) as string },
-          web_ui_url: expect.any(String) as string,
+          web_ui_url: "http://127.0.0.1:8080/ui/",
         },
       },
+    },
+    {
+      name: "the counts alone",
+      ask: "GET /stats",
+      like: {
+        data: {
+          total_servers: 2,
+          connected_servers: 1,
+          disabled_servers: 1,
+          total_tools: 2,
+          state: "running",
+          sessions: 0,
+          revision: expect.any(Number) as number,
+          last_event_id: expect.any(Number) as number,
+        },
+      },
+      lacks: ['"up"'],
     },
   ],
 );

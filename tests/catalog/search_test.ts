@@ -7,6 +7,7 @@ import { SearchIndex } from "../../src/catalog/search.ts";
 import type { SearchOptions } from "../../src/catalog/search.ts";
 import { tokenize } from "../../src/catalog/tokenizer.ts";
 import type { Tool } from "../../src/core/model.ts";
+import { verifies } from "../requirements.ts";
 import { makeTool } from "./fixtures.ts";
 
 /** None of these has a synonym or a neighbour at one edit, so that the naive scorer can stay naive. */
@@ -261,4 +262,45 @@ test("SearchIndex survives the same server going and coming with ever new names"
     index.update({ removed: tools.map((tool) => tool.id) });
   }
   expect([index.size, index.vocabulary]).toEqual([0, 0]);
+});
+
+test("SearchIndex.explain() takes apart the score that a search gives, of words, synonyms and typos alike", () => {
+  verifies("EXPLAIN-WHY");
+  const word = fc.constantFrom(
+    "delete",
+    "remove",
+    "erase",
+    "update",
+    "edit",
+    "zebra",
+    "zebras",
+    "walrus",
+    "the",
+  );
+  const text = fc.array(word, { minLength: 1, maxLength: 6 });
+  const query = fc.array(fc.oneof(word, fc.constantFrom("zebar", "walruz", "deleet")), {
+    minLength: 1,
+    maxLength: 4,
+  });
+  fc.assert(
+    fc.property(fc.array(fc.tuple(text, text), { minLength: 1, maxLength: 12 }), query, (texts, words) => {
+      const index = new SearchIndex();
+      const tools = texts.map(([name, description], at) =>
+        makeTool(`s:${name.join("_")}_${at}`, { description: description.join(" ") }),
+      );
+      index.update({ tools });
+      const asked = { query: words.join(" "), limit: 3 };
+      const { hits, total } = index.search({ ...asked, limit: 100 });
+      const ranks = new Map(hits.map(({ id }, at) => [id, at + 1]));
+      for (const { id } of tools) {
+        const explained = index.explain(id, asked);
+        const score = hits.find((hit) => hit.id === id)?.score;
+        expect({ rank: explained?.rank, total: explained?.total }).toEqual({ rank: ranks.get(id), total });
+        if (score !== undefined) expect(explained?.score).toBeCloseTo(score, 12);
+        if (hits.length > 0)
+          expect(explained?.threshold).toBe(hits[Math.min(3, hits.length) - 1]?.score as number);
+      }
+      expect(index.explain("s:nothing", asked)).toBeUndefined();
+    }),
+  );
 });

@@ -3,6 +3,8 @@
  */
 import { expect, test } from "bun:test";
 import { printFailure, readCommand } from "../../src/cli/command.ts";
+import type { OutputFormat } from "../../src/cli/output.ts";
+import { defaultFlags, formatOf } from "../../src/cli/verb.ts";
 import { ERRORS, ProxyError } from "../../src/core/errors.ts";
 import type { ErrorCode } from "../../src/core/errors.ts";
 import { failureOf } from "../fixtures/wait.ts";
@@ -14,19 +16,33 @@ const COMMAND = {
   options: { server: { type: "string", short: "s" }, all: { type: "boolean" } },
   maxPositionals: 2,
 } as const;
-const FLAGS = { config: undefined, dataDir: undefined, logLevel: undefined, isJson: false };
+const FLAGS = {
+  config: undefined,
+  dataDir: undefined,
+  logLevel: undefined,
+  url: undefined,
+  format: "table",
+  isJson: false,
+};
+const JSON_FLAGS = { ...FLAGS, format: "json", isJson: true };
 
 test.each<[string[], object, string[]]>([
   [[], FLAGS, []],
   [["-c", "a.json", "-d", "dir"], { ...FLAGS, config: "a.json", dataDir: "dir" }, []],
   [
     ["--config=a.json", "--data-dir=dir", "--log-level=debug"],
-    { config: "a.json", dataDir: "dir", logLevel: "debug", isJson: false },
+    { ...FLAGS, config: "a.json", dataDir: "dir", logLevel: "debug" },
     [],
   ],
-  [["one", "--json", "two"], { ...FLAGS, isJson: true }, ["one", "two"]],
-  [["-o", "json"], { ...FLAGS, isJson: true }, []],
+  [["one", "--json", "two"], JSON_FLAGS, ["one", "two"]],
+  [["-o", "json"], JSON_FLAGS, []],
+  [["-o", "yaml"], { ...JSON_FLAGS, format: "yaml" }, []],
   [["-o", "table", "x"], FLAGS, ["x"]],
+  [["-o", "pretty"], FLAGS, []],
+  [["-l", "debug", "--url", "http://h:1"], { ...FLAGS, logLevel: "debug", url: "http://h:1" }, []],
+  [[...defaultFlags({ MCPPROXY_OUTPUT: "yaml" })], { ...JSON_FLAGS, format: "yaml" }, []],
+  [[...defaultFlags({ MCPPROXY_OUTPUT: "yaml" }), "-o", "table"], FLAGS, []],
+  [[...defaultFlags({ MCPPROXY_OUTPUT: "yaml" }), "--json"], JSON_FLAGS, []],
   [["--", "--json"], FLAGS, ["--json"]],
 ])("readCommand(%j) reads flags and words in any order", (args, flags, positionals) => {
   const read = readCommand(args, COMMAND);
@@ -34,12 +50,44 @@ test.each<[string[], object, string[]]>([
   expect(read.positionals).toEqual(positionals);
 });
 
+test("readCommand() leaves letters and words a command takes for itself to it, and collects what is repeated", () => {
+  const options = {
+    listen: { type: "string", short: "l" },
+    output: { type: "string", short: "o" },
+    header: { type: "string", multiple: true },
+  } as const;
+  const read = readCommand(["-l", "x", "-o", "file.csv", "--header", "a: 1", "--header=b: 2"], {
+    usage: "",
+    options,
+    maxPositionals: 0,
+  });
+  expect(read.values).toMatchObject({ listen: "x", output: "file.csv" });
+  expect(read.flags).toMatchObject({ logLevel: undefined, format: "table" });
+  expect(read.lists["header"]).toEqual(["a: 1", "b: 2"]);
+  expect(read.lists["absent"]).toBeUndefined();
+});
+
+test.each<[string[], Record<string, string>, OutputFormat]>([
+  [["upstream", "list"], {}, "table"],
+  [["upstream", "list", "--json"], {}, "json"],
+  [["-o", "yaml", "upstream", "--nope"], {}, "yaml"],
+  [["upstream", "--output=json"], {}, "json"],
+  [["upstream", "-oyaml"], {}, "yaml"],
+  [["upstream"], { MCPPROXY_OUTPUT: "json" }, "json"],
+  [["upstream", "-o", "table"], { MCPPROXY_OUTPUT: "json" }, "table"],
+  [["upstream", "add", "x", "--", "cmd", "--json", "-o", "json"], {}, "table"],
+  [["-o", "nonsense"], {}, "table"],
+])("formatOf(%j, %j) is %s, for errors of a line that cannot be read", (argv, env, format) => {
+  expect(formatOf(argv, env)).toBe(format);
+});
+
 test.each<[string[], RegExp]>([
   [["--nonsense"], /--nonsense/],
   [["-x"], /-x/],
   [["--config"], /config/],
   [["--json=1"], /json/],
-  [["-o", "yaml"], /yaml/],
+  [["-o", "toml"], /'toml'.*'yaml'/],
+  [[...defaultFlags({ MCPPROXY_OUTPUT: "toml" })], /'toml'/],
   [["a", "b", "c"], /'c'/],
   [["--server"], /server/],
 ])("readCommand(%j) refuses with the usage", async (args, message) => {
@@ -72,6 +120,29 @@ test("printFailure() gives each code its exit code, on stderr or as JSON on stdo
       hint: "Do this",
     });
     expect(json.err()).toBe("");
+  }
+});
+
+test("printFailure() shows the request id of an internal error to people, and every one to programs", () => {
+  const at = (code: ErrorCode) =>
+    new ProxyError(code, "Cannot do it", { data: { request_id: "r-1", faults: ["f"] } });
+  const internal = makeIo();
+  printFailure(at("INTERNAL"), internal);
+  expect(internal.err()).toBe("Cannot do it\nRequest id: r-1\n");
+  const other = makeIo();
+  printFailure(at("SERVER_UNKNOWN"), other);
+  expect(other.err()).toBe("Cannot do it\n");
+  for (const format of ["json", "yaml"] as const) {
+    const io = makeIo();
+    printFailure(at("SERVER_UNKNOWN"), io, format);
+    const parse = format === "json" ? JSON.parse : Bun.YAML.parse;
+    expect(parse(io.out())).toEqual({
+      success: false,
+      error: "Cannot do it",
+      code: "SERVER_UNKNOWN",
+      request_id: "r-1",
+      details: { faults: ["f"] },
+    });
   }
 });
 

@@ -75,13 +75,15 @@ test("status prints one line on the proxy and one on each server, with the reaso
   const { code, out, err } = await here(runStatus, []);
   expect([code, err()]).toEqual([0, ""]);
   expect(out()).toMatch(
-    /^mcpproxy \S+ running on 127\.0\.0\.1:\d+ \(pid \d+\): 1 of 3 servers connected, 5 tools\n\nSERVER +STATE/,
+    /^mcpproxy \S+ running on 127\.0\.0\.1:\d+ \(pid \d+\): 1 of 3 servers connected, 5 tools\n\nSERVER +CATEGORY/,
   );
-  expect(out()).toMatch(/^s +connected +http +5/m);
+  expect(out()).toMatch(/^s +connected +5/m);
   expect(out()).toMatch(/^off +disabled/m);
-  expect(out()).toMatch(/Cannot connect 'refused'/);
-  const narrow = await here(runStatus, [], { columns: 40 });
-  expect(narrow.out()).toMatch(/Cannot connect 'refused'/);
+  expect(out()).toMatch(/^refused +disconnected +0 .*ECONNREFUSED/m);
+  // On a terminal only what needs a look, its reason below it where there is no room beside it.
+  const narrow = await here(runStatus, [], { columns: 40, env: { NO_COLOR: "1" } });
+  expect(narrow.out()).toMatch(/^refused +disconnected .*\n {2}\S.*…?$/m);
+  expect(narrow.out()).not.toMatch(/^off/m);
 });
 
 test("with --json a command prints one JSON document and nothing else", async () => {
@@ -137,8 +139,9 @@ test.each<[string, string[], number, RegExp]>([
   ["a server that is off", ["call", "off:x"], 1, /disabled/],
   ["a server that is dead", ["call", "refused:x"], 1, /refused/],
   ["arguments that are no JSON", ["call", "s:echo", "{"], 2, /args_json/],
-  ["no tool", ["call"], 2, /none is named/],
-  ["no words", ["search"], 2, /no words/],
+  ["no tool", ["call"], 2, /TOOL is missing/],
+  ["no words", ["search"], 2, /WORD is missing/],
+  ["words that are none", ["search", " "], 2, /no words/],
   ["a wrong limit", ["search", "a", "--limit", "x"], 2, /limit/],
   ["no verb", [], 2, /Name what to do/],
   ["an unknown verb", ["dance"], 2, /tools dance/],
@@ -227,7 +230,10 @@ test("a command finds the proxy by its configuration alone, the key of the file 
   const config = join(folder.path, "c.json");
   writeFileSync(config, JSON.stringify({ data_dir: opened.dataDir, api_key: "${env:THE_KEY}" }));
   expect((await run(runStatus, ["-c", config], { env: { THE_KEY: API_KEY } })).code).toBe(0);
-  const unset = await run(runStatus, ["-c", config]);
+  // The socket asks for no key; where there is none, the key that is not to be had is the reason.
+  expect((await run(runStatus, ["-c", config])).code).toBe(0);
+  writeDaemonNote(folder.path, { pid: 1, url: opened.url, version: "1", config, startedAt: "" });
+  const unset = await run(runStatus, ["-c", config, "-d", folder.path]);
   expect([unset.code, unset.err()]).toEqual([4, expect.stringContaining("THE_KEY") as string]);
   writeFileSync(config, '{"listen": 7}');
   expect((await run(runStatus, ["-c", config])).code).toBe(4);

@@ -91,7 +91,7 @@ test.each<[string[], number, RegExp, RegExp]>([
   [[], 0, /Usage/, /^$/],
   [["status", "--help"], 0, /Usage/, /^$/],
   [["dance"], 2, /^$/, /'dance'[\s\S]*--help/],
-  [["--json"], 2, /^$/, /Name a command/],
+  [["--json"], 2, /Name a command.*USAGE/, /^$/],
   [["serve", "extra"], 2, /^$/, /extra/],
   [["serve", "--nope"], 2, /^$/, /--nope[\s\S]*Usage: mcpproxy serve/],
   [["serve", "--listen", "nonsense:port"], 2, /^$/, /--listen/],

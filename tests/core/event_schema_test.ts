@@ -24,6 +24,7 @@ const SAMPLES: { readonly [Type in EventType]: EventData[Type] } = {
   server_auto_disabled: { reason: "r", failures: 3, cause: 1 },
   server_recovered: { mode: "lazy_loading", cause: 1 },
   quarantine_changed: { isQuarantined: true, reason: "r", cause: 1 },
+  oauth_required: { reason: "r", hint: "h", cause: 1 },
   auto_disable_suspended: { isSuspended: true, reason: "r", servers: ["a"] },
   server_group_updated: { action: "enable", name: "g", updated: 1, unchanged: 0, failed: 0 },
   config_committed: { ...CONFIG, warning: "w" },

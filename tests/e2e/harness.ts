@@ -103,6 +103,17 @@ export async function runProgram(
   return { code, stdout, stderr };
 }
 
+/** Builds the program as users do, into `folder`; the path of the binary. */
+export async function buildBinary(folder: string): Promise<string> {
+  const binary = join(folder, "mcpproxy");
+  // The last --outfile counts.
+  const build = [process.execPath, "run", "build", "--outfile", binary];
+  const env = { PATH: process.env["PATH"] ?? "", HOME: process.env["HOME"] ?? folder };
+  const { code, stderr } = await runProgram(build, { env });
+  if (code !== 0) throw new Error(`The build ended with ${code}: ${stderr}`);
+  return binary;
+}
+
 /** Options of {@link startProxy}. */
 export interface StartOptions {
   /** @default the source */
@@ -111,6 +122,8 @@ export interface StartOptions {
   readonly config?: Answer | string;
   /** Whether configuration and data lie where a user has them, below HOME, and no flag names them. @default false */
   readonly isAtHome?: boolean;
+  /** @default a port the machine chooses */
+  readonly listen?: string;
   readonly env?: Readonly<Record<string, string>>;
 }
 
@@ -141,7 +154,7 @@ export interface RunningProxy extends AsyncDisposable {
 
 /** Starts `serve` on a scene and waits for `/readyz`. */
 export async function startProxy(scene: Scene, options: StartOptions): Promise<RunningProxy> {
-  const { command = SOURCE, config, isAtHome = false } = options;
+  const { command = SOURCE, config, isAtHome = false, listen = "127.0.0.1:0" } = options;
   const dataDir = isAtHome ? join(scene.path, "home", ".mcpproxy") : join(scene.path, "data");
   const configPath = join(isAtHome ? dataDir : scene.path, "mcp_config.json");
   if (config !== undefined) {
@@ -150,7 +163,7 @@ export async function startProxy(scene: Scene, options: StartOptions): Promise<R
   const env = { ...scene.env, ...options.env };
   const places = isAtHome ? [] : ["--config", configPath, "--data-dir", dataDir];
   const startedAt = performance.now();
-  const child = Bun.spawn([...command, "serve", ...places, "--listen", "127.0.0.1:0"], {
+  const child = Bun.spawn([...command, "serve", ...places, "--listen", listen], {
     cwd: scene.path,
     env,
     stdin: "ignore",
@@ -174,7 +187,9 @@ export async function startProxy(scene: Scene, options: StartOptions): Promise<R
   ).then((note) => note ?? Promise.reject(new Error("There is no note")));
   await waitFor("/readyz answers 200", async () => (await fetch(`${url}/readyz`)).ok, READY_MS);
   const readyMs = performance.now() - startedAt;
-  const apiKey = readFileSync(join(dataDir, "api_key"), "utf8").trim();
+  const configured = typeof config === "object" ? config["api_key"] : undefined;
+  const apiKey =
+    typeof configured === "string" ? configured : readFileSync(join(dataDir, "api_key"), "utf8").trim();
   const api = async (path: string, init: RequestInit = {}): Promise<Answer> => {
     const headers = { "x-api-key": apiKey, "content-type": "application/json" };
     return (await (await fetch(`${url}/api/v1${path}`, { ...init, headers })).json()) as Answer;
@@ -256,10 +271,15 @@ export async function openV2(
 }
 
 /** A client of the SDK's line 1. */
-export async function openV1(target: string | StdioCommand): Promise<AnyClient> {
+export async function openV1(
+  target: string | StdioCommand,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<AnyClient> {
   const client = new ClientV1(INFO);
   const isUrl = typeof target === "string";
-  const transport = isUrl ? new HttpV1(new URL(target)) : new StdioV1({ ...target, stderr: "ignore" });
+  const transport = isUrl
+    ? new HttpV1(new URL(target), { requestInit: { headers: { ...headers } } })
+    : new StdioV1({ ...target, stderr: "ignore" });
   await client.connect(transport);
   return {
     tools: async () => (await client.listTools()).tools,

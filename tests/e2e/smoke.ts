@@ -62,6 +62,16 @@ async function showFirstStart(command: readonly string[], scene: Scene): Promise
   expect(await (await fetch(`${url}/livez`)).json()).toEqual({ status: "ok" });
   expect(await (await fetch(`${url}/readyz`)).json()).toEqual({ ready: true });
   expect((await fetch(`${url}/api/v1/status`)).status).toBe(401);
+  for (const path of [
+    "/openapi.json",
+    "/docs",
+    "/docs/reference.js",
+    "/ui/",
+    "/ui/page.js",
+    "/ui/page.css",
+  ]) {
+    expect({ path, status: (await fetch(`${url}${path}`)).status }).toEqual({ path, status: 200 });
+  }
   expect((await proxy.cli("config", "check")).code).toBe(0);
   await showEnd(proxy, scene);
   using database = new Database(join(dataDir, "mcpproxy.db"), { readonly: true });

@@ -3,12 +3,11 @@
  *
  * Owns the build into a temp folder and the figures that are printed.
  */
-import { expect, test } from "bun:test";
+import { test } from "bun:test";
 import { statSync } from "node:fs";
-import { join } from "node:path";
 import { tempDir } from "../fixtures/wait.ts";
 import { verifies } from "../requirements.ts";
-import { ROOT, runProgram, SOURCE } from "./harness.ts";
+import { buildBinary, SOURCE } from "./harness.ts";
 import { smoke } from "./smoke.ts";
 import type { SmokeFigures } from "./smoke.ts";
 
@@ -37,12 +36,7 @@ test(
   async () => {
     verifies("BINARY-SMOKE", "STORE-MIGRATES", "CONFIG-DEFAULT-MADE", "KEY-0600", "STDIO-NO-SURVIVORS");
     using folder = tempDir();
-    const binary = join(folder.path, "mcpproxy");
-    // The last --outfile counts.
-    const build = [process.execPath, "run", "build", "--outfile", binary];
-    const env = { PATH: process.env["PATH"] ?? "", HOME: process.env["HOME"] ?? folder.path };
-    const { code, stderr } = await runProgram(build, { env, cwd: ROOT });
-    expect([code, code === 0 ? "" : stderr]).toEqual([0, ""]);
+    const binary = await buildBinary(folder.path);
     const megabytes = statSync(binary).size / 1_000_000;
     print("binary", await smoke([binary]), ` ${megabytes.toFixed(1)} MB,`);
   },

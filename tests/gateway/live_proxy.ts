@@ -9,6 +9,7 @@ import { join } from "node:path";
 import type { JsonObject } from "../../src/core/model.ts";
 import { createLog } from "../../src/lib/log.ts";
 import { Proxy } from "../../src/proxy.ts";
+import type { Keyring } from "../../src/state/keyring.ts";
 import { LoadedConfig } from "../../src/state/loaded_config.ts";
 import { tempDir, waitFor } from "../fixtures/wait.ts";
 
@@ -43,7 +44,7 @@ export interface LiveProxy extends AsyncDisposable {
 /** Opens a proxy over a file with this text or data, and waits until every server had its first attempt. */
 export async function openLiveProxy(
   config: JsonObject | string,
-  options: { readonly env?: Readonly<Record<string, string>> } = {},
+  options: { readonly env?: Readonly<Record<string, string>>; readonly keyring?: Keyring } = {},
 ): Promise<LiveProxy> {
   const folder = tempDir();
   const path = join(folder.path, "mcp_config.json");
@@ -55,7 +56,12 @@ export async function openLiveProxy(
   const overrides = { listen: "127.0.0.1:0", dataDir: join(folder.path, "data") };
   const open = async (): Promise<Proxy> => {
     const loaded = await LoadedConfig.read({ path, env, cwd: folder.path, home: folder.path, overrides });
-    const proxy = await Proxy.open({ loaded, env, log });
+    const proxy = await Proxy.open({
+      loaded,
+      env,
+      log,
+      ...(options.keyring && { keyring: options.keyring }),
+    });
     const isSettled = async (): Promise<boolean> => (await fetch(`${proxy.url}/startupz`)).ok;
     await waitFor("every server had its first attempt", isSettled, 10_000);
     return proxy;

@@ -61,6 +61,53 @@ interface Way {
   readonly now?: string;
 }
 
+/** Calls a management tool as an MCP client with the key does, and gives the code of what refused it. */
+async function manage(proxy: LiveProxy, name: string, args: Record<string, unknown>): Promise<unknown> {
+  const meta = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientCapabilities": {},
+    "io.modelcontextprotocol/clientInfo": { name: "by hand", version: "1" },
+  };
+  const params = { name, arguments: args, _meta: meta };
+  const { status, json } = await proxy.ask(
+    "POST /mcp/admin",
+    { jsonrpc: "2.0", id: 1, method: "tools/call", params },
+    {
+      accept: "application/json, text/event-stream",
+      "mcp-protocol-version": "2026-07-28",
+      "mcp-method": "tools/call",
+      "mcp-name": name,
+    },
+  );
+  expect(status).toBe(200);
+  const { content } = json["result"] as { readonly content: readonly { readonly text: string }[] };
+  return (JSON.parse(content[0]?.text ?? "") as { readonly code?: unknown }).code;
+}
+
+/** Every verb of the management tools that could start something, and what refuses it. */
+const TOOL_VERBS: readonly (readonly [tool: string, args: Record<string, unknown>, code?: string])[] = [
+  ["upstream_servers", { operation: "enable", name: "new" }, "QUARANTINED"],
+  ["upstream_servers", { operation: "disable", name: "new" }, "QUARANTINED"],
+  ["upstream_servers", { operation: "restart", name: "new" }, "SERVER_OFF"],
+  ["upstream_servers", { operation: "tail_log", name: "new" }],
+  ["upstream_servers", { operation: "get", name: "new" }],
+  ["upstream_servers", { operation: "patch", name: "new", enabled: true, quarantined: false }, "QUARANTINED"],
+  ["upstream_servers", { operation: "patch", name: "new", startup_mode: "active" }, "QUARANTINED"],
+  ["upstream_servers", { operation: "patch", name: "new", description: "harmless" }],
+  ["upstream_servers", { operation: "update", name: "new", patch: { tags: ["a"] } }],
+  ["upstream_servers", { operation: "approve", name: "new" }, "QUARANTINED"],
+  ["groups", { operation: "assign", group: 1, servers: ["new"] }],
+  ["groups", { operation: "disable", group: 1 }],
+  ["groups", { operation: "enable", group: 1 }],
+  ["groups", { operation: "unassign", group: 1, servers: ["new"] }],
+  ["quarantine_security", { operation: "list_quarantined" }],
+  ["quarantine_security", { operation: "inspect_quarantined", name: "new" }],
+  ["quarantine_security", { operation: "quarantine", name: "new" }],
+  ["quarantine_security", { operation: "unquarantine", name: "new" }, "QUARANTINED"],
+  ["quarantine_security", { operation: "approve", name: "new" }, "QUARANTINED"],
+  ["quarantine_security", { operation: "reject", name: "new" }, "QUARANTINED"],
+];
+
 const QUARANTINE_ALL = { action: "quarantine", names: ["new"] };
 const WAYS: readonly Way[] = [
   { name: "nothing at all" },
@@ -185,6 +232,18 @@ const WAYS: readonly Way[] = [
       expect(await proxy.ask("POST /servers", add)).toMatchObject({ status: 200 });
     },
   },
+  {
+    name: "the management tools",
+    act: async ({ proxy, strange }) => {
+      for (const [tool, args, code] of TOOL_VERBS) {
+        expect([args, await manage(proxy, tool, args)]).toEqual([args, code]);
+      }
+      // Removed and added by a tool, which is no person either.
+      await manage(proxy, "upstream_servers", { operation: "remove", name: "new" });
+      const entry = { name: "new", url: strange.url, enabled: true, quarantined: false };
+      expect(await manage(proxy, "upstream_servers", { operation: "add", ...entry })).toBeUndefined();
+    },
+  },
   { name: "a restart of the proxy", act: ({ proxy }) => proxy.restart() },
   {
     name: "an edit of something else by hand",
@@ -255,6 +314,21 @@ test.each(CHANGES)("a patch of %s without approval holds an approved server", as
   // Its own start, and that of `last`.
   expect(known.count("initialize")).toBe(2);
   expect(await proxy.server("base")).toMatchObject({ category: "quarantined", connected: false });
+});
+
+test.each(CHANGES)("a patch of %s by a management tool holds an approved server", async (_, patchOf) => {
+  verifies("APPROVAL-GATE", "ADMIN-TOOLS-NO-APPROVAL");
+  await using scene = await openScene();
+  const { proxy, strange } = scene;
+  const change = { operation: "patch", name: "base", patch: patchOf(strange) };
+  const approved = { ...change, patch: { ...patchOf(strange), approve: true } };
+  expect(await manage(proxy, "upstream_servers", approved)).toBe("QUARANTINED");
+  expect(await proxy.server("base")).toMatchObject({ category: "connected" });
+  await manage(proxy, "upstream_servers", change);
+  expect(await proxy.server("base")).toMatchObject({ category: "quarantined", connected: false });
+  expect(await manage(proxy, "upstream_servers", { operation: "enable", name: "base" })).toBe("QUARANTINED");
+  await untilOthersWouldHaveStarted(scene);
+  expect(strange.requests).toEqual([]);
 });
 
 test("a patch of what it starts, with approval, starts it once", async () => {

@@ -12,6 +12,7 @@ import {
   redactText,
   redactUrl,
   redactValue,
+  secretValues,
 } from "../../src/lib/redact.ts";
 
 test.each([
@@ -82,6 +83,7 @@ test.each([
   "token=canary",
   "password: 'canary x'",
   '{"access_token": "canary"}',
+  JSON.stringify({ settings: JSON.stringify({ token: "canary", more: 1 }) }),
   "GET https://x/?key=canary failed",
   "ghp_canary0123456789abcdef",
   "eyJcanary.eyJcanary.canary",
@@ -146,4 +148,28 @@ test.each([
   const shown = redactText(`word ${secret} word`);
   expect(shown).toStartWith("word ");
   expect(shown).not.toMatch(/canary/i);
+});
+
+test("secretValues() takes what is secret by name, by form, and as the password of a URL", () => {
+  const values = secretValues([
+    ["API_KEY", "short"],
+    ["Authorization", "Bearer behind-the-scheme"],
+    ["SETTING", "abcdefghij0123456789"],
+    ["DATABASE_URL", "postgres://me:in-a-url@host/db"],
+    ["TOKEN", "${env:TOKEN}"],
+    ["MODE", "production"],
+    ["PASSWORD", ""],
+  ]);
+  expect([...values]).toEqual([
+    "short",
+    "Bearer behind-the-scheme",
+    "behind-the-scheme",
+    "abcdefghij0123456789",
+    "in-a-url",
+  ]);
+});
+
+test("redactUrl() hides user and password of an address without its scheme", () => {
+  expect(redactUrl("me:canary@host/mcp")).toBe("***@host/mcp");
+  expect(redactUrl("host/@scope/package")).toBe("host/@scope/package");
 });

@@ -101,11 +101,14 @@ test("parseConfig() gives every setting its default", () => {
     },
     unannotatedTools: "write",
     readOnlyMode: false,
+    enableSocket: true,
     disableManagement: false,
     allowServerAdd: true,
     allowServerRemove: true,
     quarantineEnabled: true,
     persistAutoDisableToConfig: false,
+    adminTools: "separate",
+    enableWebUi: true,
     legacyTools: false,
     routingMode: "retrieve_tools",
     environment: {
@@ -127,7 +130,13 @@ test("parseConfig() gives every setting its default", () => {
       jsonFormat: false,
     },
     activity: { retentionMs: 30 * 86_400_000, maxRows: 1_000_000 },
+    tracing: { headers: new Map(), sampleRatio: 1 },
     groups: [],
+    registries: [
+      expect.objectContaining({ id: "official" }),
+      expect.objectContaining({ id: "reference" }),
+      expect.objectContaining({ id: "docker-mcp-catalog" }),
+    ],
   });
 });
 
@@ -602,7 +611,9 @@ test("resolveSecrets() reads variables at use and names what is missing", () => 
     expect(String(missing(text))).not.toContain("canary");
   }
   expect(String(missing("${env:NOPE}"))).toContain("NOPE");
-  expect(String(missing("${keyring:NOPE}"))).toContain("not available yet");
+  expect(String(missing("${keyring:NOPE}"))).toContain("no entry of this name");
+  const keys = new Map([["k", "${env:A}"]]);
+  expect(resolveSecrets("x ${keyring:k}", { A: "canary" }, { keys })).toBe("x ${env:A}");
 });
 
 test("resolveServer() resolves every field, leaves the server as it is, and tells the secrets", () => {

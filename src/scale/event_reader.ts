@@ -1,0 +1,89 @@
+/**
+ * Readers of the proxy's event streams.
+ *
+ * Owns a WebSocket or SSE connection and what arrived on it, with the time of arrival. Invariants: what is no event
+ * (snapshots, heartbeats) is passed over; ids are kept in the order of arrival, so that gaps, doubles and disorder show.
+ */
+
+/** An event as it arrived. */
+export interface Arrival {
+  readonly id: number;
+  readonly type: string;
+  readonly server?: string;
+  readonly data: Readonly<Record<string, unknown>>;
+  /** Unix milliseconds of the publish. */
+  readonly time: number;
+  /** Unix milliseconds with a fraction. */
+  readonly at: number;
+}
+
+/** Reads events until closed. */
+export class EventReader implements Disposable {
+  readonly arrivals: Arrival[] = [];
+  readonly #end: () => void;
+
+  private constructor(end: () => void) {
+    this.#end = end;
+  }
+
+  /** Opens a WebSocket and waits until it is open. */
+  static async overSocket(url: string, key: string): Promise<EventReader> {
+    const socket = new WebSocket(`${url.replace(/^http/, "ws")}/ws/events`, {
+      headers: { "x-api-key": key },
+    } as unknown as string[]);
+    const reader = new EventReader(() => socket.close());
+    socket.addEventListener("message", ({ data }) => reader.#take(String(data)));
+    await new Promise<void>((resolve, reject) => {
+      socket.addEventListener("open", () => resolve());
+      socket.addEventListener("error", () => reject(new Error("The WebSocket was refused")));
+    });
+    return reader;
+  }
+
+  /** Opens an SSE stream and waits until it answered. */
+  static async overStream(url: string, key: string): Promise<EventReader> {
+    const ended = new AbortController();
+    const response = await fetch(`${url}/events`, { headers: { "x-api-key": key }, signal: ended.signal });
+    if (!response.ok || response.body === null) throw new Error(`The stream was refused: ${response.status}`);
+    const reader = new EventReader(() => ended.abort());
+    void reader.#follow(response.body).catch(() => {});
+    return reader;
+  }
+
+  /** Ends the connection. */
+  [Symbol.dispose](): void {
+    this.#end();
+  }
+
+  async #follow(body: ReadableStream<Uint8Array>): Promise<void> {
+    const decoder = new TextDecoder();
+    let rest = "";
+    for await (const chunk of body) {
+      rest += decoder.decode(chunk, { stream: true });
+      const lines = rest.split("\n");
+      rest = lines.pop() ?? "";
+      for (const line of lines) if (line.startsWith("data:")) this.#take(line.slice("data:".length));
+    }
+  }
+
+  #take(text: string): void {
+    const at = performance.timeOrigin + performance.now();
+    try {
+      const event = JSON.parse(text) as Partial<Arrival>;
+      if (typeof event.id !== "number" || typeof event.type !== "string") return;
+      this.arrivals.push({ ...(event as Arrival), at });
+    } catch {
+      // A heartbeat.
+    }
+  }
+}
+
+/** How many events are missing, doubled or out of order; ids of one stream follow one another. */
+export function faultsOf(arrivals: readonly Arrival[]): number {
+  let faults = 0;
+  for (const [index, { id }] of arrivals.entries()) {
+    const before = arrivals[index - 1];
+    if (before !== undefined && id !== before.id + 1) faults += 1;
+  }
+  return faults;
+}

@@ -1,0 +1,136 @@
+/**
+ * Memory and stability: storms, and what is left when they are over.
+ *
+ * Owns the rows about leaks. Invariants: what is compared is calm with calm, after a warm-up storm; memory is judged by
+ * its growth over the storms, handles and children by their number. One reading at the end was rejected: it cannot tell
+ * a leak from a cache that is full.
+ */
+import { ECHO_TOOL } from "./fleet.ts";
+import { echoing } from "./discovery.ts";
+import { heapGrowth } from "./heap.ts";
+import { McpClient } from "./mcp_client.ts";
+import { slopeOf } from "./sheet.ts";
+import { areReady, openStage } from "./stage.ts";
+import type { Area, AreaContext, Stage } from "./stage.ts";
+import { until } from "./subject.ts";
+import type { Holdings } from "./subject.ts";
+
+const STORMS = { short: 2, usual: 5, storm: 15 } as const;
+const WARM_UPS = 2;
+const CALLS = 200;
+const DOWN_MS = 20_000;
+const BACK_MS = 60_000;
+const CALM_MS = 20_000;
+const MUST_HANDLES = 10;
+const MUST_STORM_MB = 4;
+const LISTED_CLASSES = 5;
+
+/** The area. */
+export const STABILITY: Area = {
+  name: "stability",
+  needs: "mocks",
+  about: "memory and stability: five storms, then handles, children, memory as before",
+  run: runStability,
+};
+
+async function runStability(context: AreaContext): Promise<void> {
+  const { sheet, tell, options } = context;
+  await using stage = await openStage(context, {
+    maxStdio: Math.min(options.maxStdio, 20),
+    settings: {
+      health_check_interval: "1s",
+      supervision: { backoff_base: "100ms", backoff_cap: "1s", restart_budget: 1000 },
+    },
+  });
+  for (let number = 1; number <= WARM_UPS; number += 1) await storm(stage);
+  const before = await calm(stage);
+  const heapBefore = await heapOf(stage);
+  const samples: Holdings[] = [];
+  const storms = STORMS[options.isShort ? "short" : options.profile === "storm" ? "storm" : "usual"];
+  for (let number = 1; number <= storms; number += 1) {
+    tell(`storm ${number} of ${storms}`);
+    await storm(stage);
+    samples.push(await calm(stage));
+  }
+  const last = samples.at(-1) ?? before;
+  sheet.add({ metric: "resident before the storms", unit: "MB", measured: before.rssMb });
+  sheet.add({ metric: "resident after the last storm", unit: "MB", measured: last.rssMb });
+  sheet.add({
+    metric: "memory a storm adds",
+    unit: "MB/storm",
+    measured: slopeOf([before, ...samples].map(({ rssMb }, x) => ({ x, y: rssMb }))),
+    must: MUST_STORM_MB,
+  });
+  sheet.add({
+    metric: "handles more than before",
+    unit: "handles",
+    measured: last.handles - before.handles,
+    must: MUST_HANDLES,
+  });
+  sheet.count("children as before", { measured: last.children, wanted: before.children });
+  const { data } = await stage.subject.api("/metrics");
+  const { in_flight: inFlight } = data["calls"] as { readonly in_flight: number };
+  sheet.count("calls still in flight", { measured: inFlight, wanted: 0 });
+  const grown = heapGrowth(heapBefore, await heapOf(stage)).slice(0, LISTED_CLASSES);
+  sheet.add({
+    metric: "heap objects more than before",
+    unit: "objects",
+    measured: grown.reduce((sum, { objects }) => sum + objects, 0),
+    note: grown.map(({ name, objects }) => `${name} +${objects}`).join(", "),
+  });
+  const { left, code, ms } = await stage.subject.stop();
+  sheet.count("processes that outlived the proxy", { measured: left, wanted: 0 });
+  sheet.count("exit code", { measured: code, wanted: 0 });
+  sheet.add({ metric: "stopping", unit: "ms", measured: ms, target: 15_000 });
+}
+
+/** The network goes and comes back while agents call and operators restart. */
+async function storm({ fleet, subject, active }: Stage): Promise<void> {
+  const names = echoing({ fleet, active });
+  await using client = await McpClient.open(`${subject.url}/mcp`);
+  const calls = Array.from({ length: CALLS }, (_, at) =>
+    client
+      .call("call_tool_read", { name: `${names[at % names.length]}:${ECHO_TOOL}`, args: { value: `${at}` } })
+      .catch(() => undefined),
+  );
+  await fleet.network("down");
+  const isDown = async (): Promise<boolean> => {
+    const { data } = await subject.api("/status");
+    const { connected_servers: connected } = data["upstream_stats"] as { readonly connected_servers: number };
+    return connected < active.length / 2;
+  };
+  await until(isDown, "the storm is felt", DOWN_MS).catch(() => {});
+  await fleet.network("up");
+  await Promise.all(calls);
+  await subject.post("/servers/batch", { action: "restart", names: active.slice(0, 20) });
+  await areReady(subject, active.length, BACK_MS);
+}
+
+/** Waits until nothing moves and garbage had time to go. */
+async function calm(stage: Stage): Promise<Holdings> {
+  const { subject, active } = stage;
+  await areReady(subject, active.length, BACK_MS);
+  // A snapshot collects first: what is compared afterwards is what is held.
+  await heapOf(stage);
+  let least = subject.holdings();
+  const beganAt = performance.now();
+  const isCalm = (): boolean => {
+    const now = subject.holdings();
+    const isLess = now.rssMb < least.rssMb - 0.5 || now.handles < least.handles;
+    least = {
+      ...now,
+      rssMb: Math.min(now.rssMb, least.rssMb),
+      handles: Math.min(now.handles, least.handles),
+    };
+    return !isLess && performance.now() - beganAt > CALM_MS / 10;
+  };
+  await until(isCalm, "it is calm", CALM_MS).catch(() => {});
+  return least;
+}
+
+async function heapOf({ subject }: Stage): Promise<string> {
+  const response = await fetch(`${subject.url}/api/v1/profile/heap`, {
+    headers: { "x-api-key": subject.key },
+  });
+  return response.text();
+}

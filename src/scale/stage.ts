@@ -1,0 +1,162 @@
+/**
+ * Where an area plays: mocks, a proxy on top of them, and the folder both live in.
+ *
+ * Owns what an area is, what it is given, and opening and closing the stage. Invariant: every area has a stage of its
+ * own, so that none stands on what another left. One stage for all was rejected: an area that fails would fail the rest.
+ */
+import { mkdtempSync } from "node:fs";
+import { join } from "node:path";
+import { Fleet } from "./fleet.ts";
+import type { ProfileName } from "./fleet.ts";
+import { startProfiling } from "./profiling.ts";
+import type { ProfilingOptions } from "./profiling.ts";
+import { readUserRoster } from "./roster.ts";
+import type { Entry, Roster, UserConfig } from "./roster.ts";
+import type { AreaSheet } from "./sheet.ts";
+import { Subject, until } from "./subject.ts";
+
+/** What a run is about. */
+export interface ScaleOptions {
+  /** The proxy's program without its verb. */
+  readonly command: readonly string[];
+  /** The program that hosts mocks. @default the proxy's */
+  readonly mockCommand?: readonly string[];
+  readonly servers: number;
+  readonly profile: ProfileName;
+  readonly seed: number;
+  /** Fewer repetitions, smaller crowds. */
+  readonly isShort: boolean;
+  /** Most mocks over stdio. */
+  readonly maxStdio: number;
+  /** What of the proxy is looked into, and where the files go. */
+  readonly profiling?: Pick<ProfilingOptions, "kinds" | "folder">;
+  /** The user's own servers instead of mocks. */
+  readonly user?: UserConfig;
+}
+
+/** What an area is given. */
+export interface AreaContext {
+  readonly options: ScaleOptions;
+  readonly sheet: AreaSheet;
+  readonly name: string;
+  /** A folder of its own. */
+  readonly folder: string;
+  /** Says what is going on. */
+  readonly tell: (text: string) => void;
+}
+
+/** One area of the report. */
+export interface Area {
+  /** Whether it can do with a user's own servers: never, without starting them, or only when they may be started. */
+  readonly needs: "mocks" | "nothing" | "servers";
+  readonly name: string;
+  /** In a line. */
+  readonly about: string;
+  readonly run: (context: AreaContext) => Promise<void>;
+}
+
+/** Mocks and a proxy. */
+export interface Stage extends AsyncDisposable {
+  readonly fleet: Roster;
+  readonly subject: Subject;
+  /** Names of servers that can be ready, by the mode they have in the configuration. */
+  readonly active: readonly string[];
+}
+
+/** Options of {@link openStage}. */
+export interface StageOptions {
+  /** @default that of the run */
+  readonly servers?: number;
+  /** Outcomes of the servers; areas about the proxy itself want healthy ones. @default "healthy" */
+  readonly profile?: ProfileName;
+  readonly maxStdio?: number;
+  readonly settings?: Readonly<Record<string, unknown>>;
+  readonly entry?: (entry: Entry) => Entry;
+  /** Whether to wait until all active servers are ready. @default true */
+  readonly waits?: boolean;
+  /** Factor on the times of the mocks. @default 0.01 */
+  readonly timeScale?: number;
+}
+
+const READY_MS = 180_000;
+
+/** Starts mocks and a proxy on them. */
+export async function openStage(context: AreaContext, options: StageOptions = {}): Promise<Stage> {
+  const fleet = await openFleet(context, options);
+  try {
+    const subject = await Subject.start({
+      command: context.options.command,
+      folder: mkdtempSync(join(context.folder, "proxy-")),
+      config: fleet.config({
+        settings: { ...QUIET, ...options.settings },
+        ...(options.entry === undefined ? {} : { entry: options.entry }),
+      }),
+    });
+    const active = fleet.entries
+      .map((entry) => options.entry?.(entry) ?? entry)
+      .filter((entry) => entry["startup_mode"] === "active")
+      .map(({ name }) => name);
+    // Nobody knows how many of a user's own servers can be ready.
+    if (context.options.user !== undefined) await settled(subject);
+    else if (options.waits !== false) await areReady(subject, active.length, READY_MS);
+    const { profiling } = context.options;
+    const endProfiling =
+      profiling === undefined ? undefined : startProfiling(subject, { ...profiling, name: context.name });
+    return {
+      fleet,
+      subject,
+      active,
+      [Symbol.asyncDispose]: async () => {
+        if (subject.isRunning) await endProfiling?.();
+        await subject.stop();
+        await fleet[Symbol.asyncDispose]();
+      },
+    };
+  } catch (error) {
+    await fleet[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/** Starts the servers of a stage alone. */
+export async function openFleet(context: AreaContext, options: StageOptions = {}): Promise<Roster> {
+  const { user } = context.options;
+  if (user !== undefined) return readUserRoster(user);
+  const { servers, profile = "healthy", maxStdio, timeScale = 0.01 } = options;
+  const { command, mockCommand, ...run } = context.options;
+  return Fleet.start({
+    command: mockCommand ?? command,
+    folder: context.folder,
+    profile,
+    servers: servers ?? run.servers,
+    seed: run.seed,
+    timeScale,
+    maxStdio: maxStdio ?? run.maxStdio,
+  });
+}
+
+/** Waits until so many servers are connected; the time it took. */
+export function areReady(subject: Subject, count: number, withinMs: number): Promise<number> {
+  return until(
+    async () => {
+      const { data } = await subject.api("/status");
+      const { upstream_stats: stats } = data as {
+        readonly upstream_stats: { readonly connected_servers: number };
+      };
+      return stats.connected_servers >= count;
+    },
+    `${count} servers are connected`,
+    withinMs,
+  );
+}
+
+async function settled(subject: Subject): Promise<void> {
+  await until(async () => (await fetch(`${subject.url}/startupz`)).ok, "all are settled", READY_MS);
+}
+
+/** What would disturb a measurement: probes and re-readings in the middle of it. */
+const QUIET = {
+  logging: { level: "warn", enable_console: true, enable_file: false },
+  quarantine_enabled: true,
+  require_mcp_auth: false,
+} as const;

@@ -1,0 +1,279 @@
+/**
+ * The operator's page.
+ *
+ * Owns what stands on it; the data come from the admin API, the moment of each change from `/events`. Invariants: every
+ * text goes in as text, never as markup; the key is kept in this tab alone and travels in a header; a row that is not
+ * on the page costs nothing. A framework was rejected: it would be larger than the page.
+ */
+
+const KEY = "mcpproxy.key";
+const PAGE_SIZE = 200;
+const MAX_EVENTS = 30;
+/** Many changes at once are one reload. */
+const RELOAD_MS = 250;
+const RETRY_MS = 2_000;
+const CATEGORIES = ["connected", "disconnected", "sleeping", "disabled", "auto_disabled", "quarantined"];
+/** What a person may do with a server of each category. */
+const ACTIONS = {
+  connected: ["restart", "disable", "quarantine"],
+  disconnected: ["restart", "disable", "quarantine"],
+  sleeping: ["connect", "enable", "disable"],
+  disabled: ["enable"],
+  auto_disabled: ["enable", "disable"],
+  quarantined: ["approve", "reject"],
+};
+
+const byId = (id) => document.getElementById(id);
+const filters = { category: "", group: "", q: "", limit: PAGE_SIZE };
+let lastId;
+let reloading;
+let reader;
+
+/** Makes an element; what is given as content is text or an element. */
+function make(tag, { on = {}, ...given } = {}, ...content) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(given)) element.setAttribute(name, String(value));
+  for (const [type, listener] of Object.entries(on)) element.addEventListener(type, listener);
+  element.append(...content.map((part) => (part instanceof Node ? part : String(part ?? ""))));
+  return element;
+}
+
+function tell(message) {
+  byId("notice").textContent = message ?? "";
+  byId("notice").hidden = !message;
+}
+
+/** Asks the API; whoever has no key, or a wrong one, is asked for it. */
+async function ask(path, { method = "GET", body } = {}) {
+  const response = await fetch(`/api/v1${path}`, {
+    method,
+    headers: { "X-API-Key": sessionStorage.getItem(KEY) ?? "", "Content-Type": "application/json" },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  });
+  const answer = await response.json();
+  if (response.status === 401) askForKey(answer.error);
+  if (!answer.success) throw new Error([answer.error, answer.hint].filter(Boolean).join(". "));
+  return answer.data;
+}
+
+/** Does something for a person, who reads what went wrong. */
+async function attempt(work) {
+  try {
+    tell();
+    await work();
+  } catch (error) {
+    tell(error.message);
+  }
+}
+
+function askForKey(why) {
+  sessionStorage.removeItem(KEY);
+  reader?.abort();
+  byId("main").hidden = true;
+  byId("leave").hidden = true;
+  byId("door").hidden = false;
+  byId("key").focus();
+  tell(why);
+}
+
+async function start() {
+  await loadGroups();
+  await load();
+  byId("door").hidden = true;
+  byId("main").hidden = false;
+  byId("leave").hidden = false;
+  void follow();
+}
+
+async function loadGroups() {
+  const { groups } = await ask("/groups");
+  const chosen = filters.group;
+  const options = groups.map(({ id, name, server_count: size }) =>
+    make("option", { value: id }, `${name} (${size})`),
+  );
+  byId("group").replaceChildren(make("option", { value: "" }, "All groups"), ...options);
+  byId("group").value = chosen;
+}
+
+async function load() {
+  const given = Object.entries(filters).filter(([, value]) => value !== "");
+  const { servers, stats, total, next_cursor: next } = await ask(`/servers?${new URLSearchParams(given)}`);
+  const opened = new Set([...document.querySelectorAll("tr.details")].map((row) => row.dataset.server));
+  byId("state").textContent = `${stats.total_servers} servers, ${stats.total_tools} tools`;
+  byId("categories").replaceChildren(...CATEGORIES.map((category) => categoryButton(category, stats)));
+  byId("servers").replaceChildren(...servers.map(serverRow));
+  byId("more").hidden = next === undefined;
+  byId("more").textContent = `Show more of ${total ?? "all"}`;
+  for (const row of Array.from(byId("servers").children)) {
+    if (opened.has(row.dataset.server)) await attempt(() => showDetails(row));
+  }
+}
+
+function categoryButton(category, stats) {
+  const isChosen = filters.category === category;
+  const on = {
+    click: () => {
+      filters.category = isChosen ? "" : category;
+      void attempt(load);
+    },
+  };
+  const text = `${category.replace("_", "-")} ${stats[`${category}_servers`] ?? 0}`;
+  return make("button", { type: "button", class: category, "aria-pressed": isChosen, on }, text);
+}
+
+function serverRow(server) {
+  const { name, category, tool_count: tools, last_error: error, health } = server;
+  const where = server.url ?? [server.command, ...(server.args ?? [])].filter(Boolean).join(" ");
+  const row = make("tr", { "data-server": name });
+  // Whoever approves a server has to see what that starts.
+  const about = category === "quarantined" ? where : (server.description ?? where);
+  const toggle = () => void attempt(() => toggleDetails(row));
+  const actions = ACTIONS[category].map((action) => actionButton({ name, action, where }));
+  row.append(
+    make(
+      "td",
+      {},
+      make("button", { type: "button", class: "name", on: { click: toggle } }, name),
+      make("div", { class: "dim" }, about),
+    ),
+    make("td", { class: category, title: server.connection_state }, category.replace("_", "-")),
+    make("td", {}, tools),
+    make(
+      "td",
+      { class: "dim" },
+      make("div", {}, error),
+      make("div", {}, health.detail === error ? "" : health.detail),
+    ),
+    make("td", {}, ...actions),
+  );
+  return row;
+}
+
+function actionButton({ name, action, where }) {
+  const act = async (event) => {
+    const question =
+      action === "approve" ? `Approve '${name}'? This will be started or reached:\n${where}` : "";
+    if (question !== "" && !confirm(question)) return;
+    event.target.disabled = true;
+    await attempt(async () => {
+      await ask(`/servers/${encodeURIComponent(name)}/${action}`, { method: "POST" });
+      await load();
+    });
+    event.target.disabled = false;
+  };
+  return make("button", { type: "button", on: { click: (event) => void act(event) } }, action);
+}
+
+async function toggleDetails(row) {
+  const next = row.nextElementSibling;
+  if (next?.classList.contains("details")) next.remove();
+  else await showDetails(row);
+}
+
+/** The tools of a server, and what its process said last. */
+async function showDetails(row) {
+  const { server } = row.dataset;
+  const path = `/servers/${encodeURIComponent(server)}`;
+  const [{ tools }, { logs }] = await Promise.all([ask(`${path}/tools`), ask(`${path}/logs`)]);
+  const list = tools.map(({ name, description, call_with: variant }) =>
+    make("li", {}, make("b", {}, name), ` ${description} `, make("span", { class: "dim" }, variant)),
+  );
+  const cell = make("td", { colspan: 5 }, make("ul", {}, ...list));
+  if (logs.length > 0) cell.append(make("pre", { class: "dim" }, logs.join("\n")));
+  row.after(make("tr", { class: "details", "data-server": server }, cell));
+}
+
+/** Reads events until the key is gone; whoever comes back goes on after the last one. */
+async function follow() {
+  reader?.abort();
+  const own = new AbortController();
+  reader = own;
+  while (!own.signal.aborted) {
+    try {
+      const since = lastId === undefined ? {} : { "Last-Event-ID": String(lastId) };
+      const headers = { "X-API-Key": sessionStorage.getItem(KEY) ?? "", ...since };
+      const response = await fetch("/events", { headers, signal: own.signal });
+      if (response.status === 401) return askForKey("The key is not taken any more");
+      if (response.ok) await readStream(response.body);
+    } catch {
+      // The proxy is away; it is tried again.
+    }
+    if (!own.signal.aborted) await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+  }
+}
+
+async function readStream(body) {
+  let rest = "";
+  for await (const text of body.pipeThrough(new TextDecoderStream())) {
+    const blocks = (rest + text).split(/\r?\n\r?\n/);
+    rest = blocks.pop() ?? "";
+    for (const block of blocks) takeBlock(block);
+  }
+}
+
+function takeBlock(block) {
+  const lines = block.split(/\r?\n/);
+  const data = lines.filter((line) => line.startsWith("data:")).map((line) => line.slice(5).trimStart());
+  if (data.length === 0) return;
+  const event = JSON.parse(data.join("\n"));
+  // The snapshot at the beginning is no event: what happened before it may not be on the page.
+  if (typeof event.id !== "number") return reloadSoon();
+  lastId = event.id;
+  const facts = event.data.reason ?? event.data.message ?? event.data.tool ?? "";
+  const text = `${new Date(event.time).toLocaleTimeString()} ${event.type} ${event.server ?? ""} ${facts}`;
+  byId("events").prepend(make("li", {}, text));
+  while (byId("events").children.length > MAX_EVENTS) byId("events").lastElementChild.remove();
+  if (event.type !== "tool_called" && event.type !== "log") reloadSoon();
+}
+
+function reloadSoon() {
+  reloading ??= setTimeout(() => {
+    reloading = undefined;
+    void attempt(async () => {
+      await loadGroups();
+      await load();
+    });
+  }, RELOAD_MS);
+}
+
+function listen() {
+  let typing;
+  byId("q").addEventListener("input", () => {
+    clearTimeout(typing);
+    typing = setTimeout(() => {
+      filters.q = byId("q").value.trim();
+      filters.limit = PAGE_SIZE;
+      void attempt(load);
+    }, RELOAD_MS);
+  });
+  byId("group").addEventListener("change", () => {
+    filters.group = byId("group").value;
+    void attempt(load);
+  });
+  byId("more").addEventListener("click", () => {
+    filters.limit += PAGE_SIZE;
+    void attempt(load);
+  });
+  byId("leave").addEventListener("click", () => askForKey());
+  byId("door").addEventListener("submit", (event) => {
+    event.preventDefault();
+    sessionStorage.setItem(KEY, byId("key").value.trim());
+    byId("key").value = "";
+    void attempt(start);
+  });
+}
+
+/** A key that came in the address is taken out of it at once. */
+function takeKeyOfAddress() {
+  const address = new URL(location.href);
+  const key = address.searchParams.get("apikey");
+  if (key === null) return;
+  sessionStorage.setItem(KEY, key);
+  address.searchParams.delete("apikey");
+  history.replaceState(undefined, "", address);
+}
+
+takeKeyOfAddress();
+listen();
+if (sessionStorage.getItem(KEY) === null) askForKey();
+else void attempt(start);

@@ -1,0 +1,202 @@
+/**
+ * Odd requests to every route: whatever is sent, the answer is one the reference promises, and no fault of ours.
+ *
+ * `CI=1` sends few, `MCPPROXY_TEST_FULL=1` many; `FUZZ_SEED=n` sends the same again.
+ */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import fc from "fast-check";
+import { REFERENCE } from "../../src/api/reference.ts";
+import { makeDefinition } from "../catalog/fixtures.ts";
+import { waitFor } from "../fixtures/wait.ts";
+import { API_KEY, openGateway, serveTools } from "../gateway/fixtures.ts";
+import type { Gateway, ToolUpstream } from "../gateway/fixtures.ts";
+import { verifies } from "../requirements.ts";
+import { oddRequests } from "./arbitrary_request.ts";
+import type { Found, OddRequest } from "./arbitrary_request.ts";
+import { judge, ROUTES } from "./judge.ts";
+import { askApi } from "./scenario.ts";
+
+const IS_FULL = process.env["MCPPROXY_TEST_FULL"] === "1";
+const RUNS = IS_FULL ? 400 : process.env["CI"] === undefined ? 40 : 20;
+/** Another one each time, but where a run has to be like the one before. */
+const SEED = Number(process.env["FUZZ_SEED"] ?? 0) || (process.env["CI"] === undefined ? undefined : 6);
+const TIMEOUT_MS = 120_000;
+const LOCAL = "http://127.0.0.1:9/";
+/** A picture of the heap of this process takes a second. */
+const FEWER_RUNS: Readonly<Record<string, number>> = { "GET /api/v1/profile/heap": 1 };
+/** Without a handshake or a session these only refuse. */
+const REFUSING = /^(?:GET \/ws\/|(?:GET|DELETE) \/mcp)/;
+/** Chance may leave out one or the other route. */
+const MIN_DONE_RATIO = 0.85;
+
+const routes = Object.keys(REFERENCE);
+const seen = new Map<string, Map<number, number>>();
+
+let upstream: ToolUpstream;
+let reading: Filled;
+
+beforeAll(async () => {
+  upstream = serveTools([
+    makeDefinition("read", { annotations: { readOnlyHint: true } }),
+    makeDefinition("wipe", { annotations: { destructiveHint: true } }),
+  ]);
+  reading = await openFilled();
+});
+
+afterAll(async () => {
+  await reading[Symbol.asyncDispose]();
+  await upstream[Symbol.asyncDispose]();
+});
+
+/** Servers in every mode, groups in each other, a token; nothing beyond this machine. */
+function fileOf(url: string): string {
+  return JSON.stringify({
+    groups: [
+      { id: 1, name: "One" },
+      { id: 2, name: "Two", parent: "One" },
+    ],
+    registries: [
+      { id: "official", servers_url: LOCAL },
+      { id: "docker-mcp-catalog", servers_url: LOCAL },
+    ],
+    mcpServers: [
+      { name: "up", url, groups: ["One"], description: "Up" },
+      { name: "off", url: LOCAL, startup_mode: "disabled", group_id: 2 },
+      { name: "held", command: "no-such-command-of-mcpproxy", startup_mode: "quarantined" },
+      { name: "lazy", url, startup_mode: "lazy_loading" },
+      { name: "dead", url: LOCAL },
+    ],
+  });
+}
+
+/** The route that takes a path; a segment such as `..` leads to another one, or to none. */
+function routeTaking(method: string, pathname: string): string | undefined {
+  const fits = routes.filter((route) => {
+    const [own = "", path = ""] = route.split(" ");
+    const pattern = new RegExp(`^${path.replaceAll(".", "\\.").replaceAll(/:\w+/g, "[^/]+")}$`);
+    return own === method && pattern.test(pathname);
+  });
+  return fits.toSorted((a, b) => a.split(":").length - b.split(":").length)[0];
+}
+
+async function send(gateway: Gateway, request: OddRequest & { readonly key: string }) {
+  const { method, path, headers, body, key } = request;
+  const controller = new AbortController();
+  const answering = gateway.app().request(`http://localhost${path}`, {
+    method,
+    headers: { host: "localhost", "x-api-key": key, ...headers },
+    signal: controller.signal,
+    ...(body === undefined ? {} : { body }),
+  });
+  // A profile would go on for its seconds.
+  if (path.includes("/profile/cpu")) controller.abort();
+  const response = await answering;
+  const isStream = response.headers.get("content-type")?.startsWith("text/event-stream") === true;
+  if (isStream) await response.body?.cancel();
+  return {
+    status: response.status,
+    headers: response.headers,
+    text: isStream ? "" : await response.text(),
+    isStream,
+  };
+}
+
+/** A gateway, and the token of an agent. */
+interface Filled extends AsyncDisposable {
+  readonly gateway: Gateway;
+  readonly secret: string;
+}
+
+/** A gateway with something for each route to be about. */
+async function openFilled(): Promise<Filled> {
+  const gateway = await openGateway([], { file: fileOf(upstream.url) });
+  gateway.upstreams.start();
+  await waitFor("every server had its first attempt", () => gateway.upstreams.isSettled, TIMEOUT_MS);
+  const ask = (what: string, body?: unknown) => askApi(gateway, { ask: what, body });
+  const token = await ask("POST /tokens", { name: "bot", permissions: ["read", "write"] });
+  await ask("POST /tools/call", { tool_name: "call_tool_read", arguments: { name: "up:read" } });
+  await ask("PATCH /servers/off", { description: "Another" });
+  await openSession(gateway);
+  const { token: secret } = token.json["data"] as { readonly token: string };
+  return { gateway, secret, [Symbol.asyncDispose]: () => gateway[Symbol.asyncDispose]() };
+}
+
+/** The ids of what is there. */
+async function findIds(gateway: Gateway, route: string): Promise<Found> {
+  const idsOf = async (what: string, key: string): Promise<string[]> => {
+    const { json } = await askApi(gateway, { ask: `GET /${what}` });
+    const { [key]: list } = json["data"] as Readonly<Record<string, readonly { readonly id: unknown }[]>>;
+    return (list ?? []).map(({ id }) => String(id));
+  };
+  const texts = await idsOf("config/history", "entries");
+  const noun = /\/api\/v1\/(\w+)\/:id/.exec(route)?.[1];
+  if (noun === "activity") return { id: await idsOf("activity", "activities") };
+  if (noun === "sessions") return { id: await idsOf("sessions", "sessions") };
+  return { from: texts, to: texts, id: noun === "registries" ? ["reference"] : ["up:read", ...texts] };
+}
+
+/** A legacy client that stays. */
+async function openSession(gateway: Gateway): Promise<void> {
+  const params = {
+    protocolVersion: "2025-06-18",
+    capabilities: {},
+    clientInfo: { name: "fuzz", version: "1" },
+  };
+  const opened = await gateway.app().request("/mcp", {
+    method: "POST",
+    headers: {
+      host: "localhost",
+      "content-type": "application/json",
+      accept: "application/json, text/event-stream",
+    },
+    body: JSON.stringify({ jsonrpc: "2.0", id: 1, method: "initialize", params }),
+  });
+  await opened.body?.cancel();
+}
+
+test.each(routes)(
+  "%s answers whatever is sent as the reference says",
+  async (route) => {
+    verifies("API-FUZZ");
+    // What only reads finds the same whatever was asked before.
+    await using own = route.startsWith("GET ") ? undefined : await openFilled();
+    const { gateway, secret } = own ?? reading;
+    const found = await findIds(gateway, route);
+    const statuses = new Map<number, number>();
+    seen.set(route, statuses);
+    const property = fc.asyncProperty(oddRequests(route, found), async (request) => {
+      const answer = await send(gateway, { ...request, key: request.isByAgent ? secret : API_KEY });
+      statuses.set(answer.status, (statuses.get(answer.status) ?? 0) + 1);
+      const { pathname } = new URL(`http://localhost${request.path}`);
+      const taking = routeTaking(request.method, pathname);
+      if (taking === undefined) expect(answer.status).toBe(404);
+      else if (!answer.isStream) expect({ faults: judge(taking, answer) }).toEqual({ faults: [] });
+    });
+    await fc.assert(property, {
+      numRuns: FEWER_RUNS[route] ?? RUNS,
+      endOnFailure: true,
+      ...(SEED === undefined ? {} : { seed: SEED }),
+    });
+  },
+  TIMEOUT_MS,
+);
+
+test("odd requests reach what routes do, not only their first check", () => {
+  verifies("API-FUZZ");
+  const isDone = (route: string): boolean =>
+    [...(seen.get(route)?.keys() ?? [])].some((status) => status < 400);
+  const able = routes.filter((route) => !REFUSING.test(route));
+  const idle = able.filter((route) => !isDone(route));
+  expect(seen.size).toBe(Object.keys(ROUTES).length);
+  expect(idle.length, idle.join(", ")).toBeLessThan((1 - MIN_DONE_RATIO) * able.length);
+});
+
+afterAll(() => {
+  const byStatus = new Map<number, number>();
+  for (const statuses of seen.values()) {
+    for (const [status, count] of statuses) byStatus.set(status, (byStatus.get(status) ?? 0) + count);
+  }
+  const total = [...byStatus.values()].reduce((sum, count) => sum + count, 0);
+  const told = [...byStatus].toSorted(([a], [b]) => a - b).map(([status, count]) => `${status}: ${count}`);
+  console.log(`${total} odd requests to ${seen.size} routes (${told.join(", ")})`);
+});

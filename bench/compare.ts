@@ -7,7 +7,8 @@
  * whole interval lies beyond the margin, and still does with a second comparison added. Comparing two separate runs was
  * rejected: on a shared machine their difference is the hour's.
  *
- * `bun bench/compare.ts A B [--short] [--only call,search,…] [--json FILE]`; exits 1 when something is slower.
+ * `bun bench/compare.ts A B [--short] [--only call,search,…] [--margin 0.06] [--json FILE]`; exits 1 when something is
+ * slower, 3 when one of them does not run.
  */
 import { mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -24,7 +25,7 @@ import { Subject } from "../src/scale/subject.ts";
 const ROOT = join(import.meta.dir, "..");
 const SERVERS = 30;
 /** Slower by less than this is nobody's business. */
-const MARGIN_RATIO = 0.06;
+const MARGIN_RATIO = "0.06";
 const RESAMPLES = 2_000;
 const CONFIDENCE = 0.99;
 const READY_MS = 60_000;
@@ -91,8 +92,14 @@ const WORDS = ["list", "create", "delete", "search", "update", "read", "send", "
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { short: { type: "boolean" }, only: { type: "string" }, json: { type: "string" } },
+  options: {
+    short: { type: "boolean" },
+    only: { type: "string" },
+    margin: { type: "string", default: MARGIN_RATIO },
+    json: { type: "string" },
+  },
 });
+const margin = Number(values.margin);
 
 process.exit(await main());
 
@@ -132,6 +139,9 @@ async function main(): Promise<number> {
         : `slower: ${slower.map(({ probe, ratio }) => `${probe} × ${ratio.toFixed(2)}`).join(", ")}`,
     );
     return slower.length === 0 ? 0 : 1;
+  } catch (error) {
+    console.error(`Cannot compare: ${error instanceof Error ? error.message : String(error)}`);
+    return 3;
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -238,7 +248,7 @@ async function compare(probe: Probe, [a, b]: readonly Side[]): Promise<Row> {
 
 function judged({ probe, a, b }: Pick<Row, "probe" | "a" | "b">, logs: readonly number[]): Row {
   const { from, to } = intervalOf(logs);
-  const verdict = from > 1 + MARGIN_RATIO ? "slower" : to < 1 - MARGIN_RATIO ? "faster" : "no change";
+  const verdict = from > 1 + margin ? "slower" : to < 1 - margin ? "faster" : "no change";
   return { probe, a, b, ratio: Math.exp(median(logs)), from, to, verdict, logs };
 }
 

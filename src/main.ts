@@ -11,6 +11,7 @@ import { homedir } from "node:os";
 import { runProgram } from "./cli/program.ts";
 import type { ServeIo } from "./cli/serve.ts";
 import { formatOf, takeVerb } from "./cli/verb.ts";
+import { suspendSelf } from "./lib/suspend.ts";
 
 /** Standing streams of upstreams count against Bun's limit of 256 requests at once, which only the environment sets. */
 const HTTP_REQUESTS_VARIABLE = "BUN_CONFIG_MAX_HTTP_REQUESTS";
@@ -31,7 +32,7 @@ const io: ServeIo = {
     ? {
         size: () => ({ columns: process.stdout.columns, rows: process.stdout.rows }),
         onResize: (listener) => void process.stdout.on("resize", listener),
-        onContinue: (listener) => void process.on("SIGCONT", listener),
+        onContinue,
       }
     : undefined,
   stdin: () => Bun.stdin.stream(),
@@ -41,6 +42,15 @@ const io: ServeIo = {
   exit: (code) => process.exit(code),
   ask: process.stdin.isTTY && process.stderr.isTTY ? ask : undefined,
 };
+
+/** Takes Ctrl-Z over, so that the listener runs before any timer that is due by then. */
+function onContinue(listener: () => void): void {
+  if (process.platform === "win32") return;
+  process.on("SIGTSTP", () => {
+    suspendSelf();
+    listener();
+  });
+}
 
 /** Asks at the terminal; the end of input is an empty answer. */
 async function ask(question: string): Promise<string> {

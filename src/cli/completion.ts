@@ -83,8 +83,7 @@ export async function runCompletion(args: readonly string[], io: CommandIo): Pro
     const offers = await offersFor(at < 0 ? rest : args.slice(at + 1), io);
     for (const { word, text } of offers) {
       // A line break would be two offers.
-      if (oneLine(word) === word)
-        io.stdout(`${word}${text === undefined ? "" : `\t${text}`}\n`);
+      if (oneLine(word) === word) io.stdout(`${word}${text === undefined ? "" : `\t${text}`}\n`);
     }
     return 0;
   }

@@ -15,7 +15,7 @@ import { readWords, runVerb, usageOf } from "./help.ts";
 import { formatRecord, printData } from "./output.ts";
 import { styleOf } from "./style.ts";
 import type { Paint, Style } from "./style.ts";
-import { formatTable } from "./table.ts";
+import { fit, formatTable } from "./table.ts";
 
 /** A tool as the API lists it, as far as it is printed. */
 interface ToolRow {
@@ -52,7 +52,10 @@ async function list(args: readonly string[], io: CommandIo): Promise<number> {
   return 0;
 }
 
-/** Prints tools as a table. */
+/** Below so many columns a tool has a line for its id, which is to be copied whole, and one for what it does. */
+const WIDE_COLUMNS = 110;
+
+/** Prints tools as a table, or where that is too narrow as two lines each. */
 export function printToolTable(tools: readonly ToolRow[], io: CommandIo): void {
   const style = styleOf(io);
   const rows = tools.map((tool) => [
@@ -60,14 +63,36 @@ export function printToolTable(tools: readonly ToolRow[], io: CommandIo): void {
     tool.enabled === false ? "off" : tool.call_with,
     firstLine(tool.description),
   ]);
-  const paint = (
-    cell: string,
-    { row, column }: { readonly row: number; readonly column: number },
-  ): string => {
-    if (row < 0) return style.bold(cell);
-    return column === 1 ? style.dim(cell) : cell;
-  };
-  io.stdout(formatTable(["TOOL", "CALL WITH", "DESCRIPTION"], rows, { columns: io.columns, paint }));
+  printRows(["TOOL", "CALL WITH", "DESCRIPTION"], { rows, io, style });
+}
+
+/** The first cell is an id, the last one a text. */
+function printRows(
+  heading: readonly string[],
+  {
+    rows,
+    io,
+    style,
+  }: { readonly rows: readonly (readonly string[])[]; readonly io: CommandIo; readonly style: Style },
+): void {
+  const { columns } = io;
+  if (columns === undefined || columns >= WIDE_COLUMNS) {
+    const paint = (
+      cell: string,
+      { row, column }: { readonly row: number; readonly column: number },
+    ): string => {
+      if (row < 0) return style.bold(cell);
+      return column > 0 && column < heading.length - 1 ? style.dim(cell) : cell;
+    };
+    io.stdout(formatTable(heading, rows, { columns, paint }));
+    return;
+  }
+  for (const row of rows) {
+    const [id = "", ...cells] = row.map(oneLine);
+    const text = cells.pop() ?? "";
+    io.stdout(`${style.bold(id)}  ${style.dim(cells.join("  "))}\n`);
+    if (text !== "") io.stdout(`  ${fit(text, columns - 2).trimEnd()}\n`);
+  }
 }
 
 async function search(args: readonly string[], io: CommandIo): Promise<number> {
@@ -99,11 +124,7 @@ async function search(args: readonly string[], io: CommandIo): Promise<number> {
     state,
     firstLine(tool.description),
   ]);
-  const style = styleOf(io);
-  const paint = (cell: string, { row }: { readonly row: number }): string =>
-    row < 0 ? style.bold(cell) : cell;
-  const heading = ["TOOL", "SCORE", "CALL WITH", "SERVER", "DESCRIPTION"];
-  io.stdout(formatTable(heading, rows, { columns: io.columns, paint }));
+  printRows(["TOOL", "SCORE", "CALL WITH", "SERVER", "DESCRIPTION"], { rows, io, style: styleOf(io) });
   io.stdout(`\n${results.length} of ${total} in ${took}\n`);
   return 0;
 }

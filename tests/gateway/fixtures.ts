@@ -230,7 +230,16 @@ export async function openGateway(given: readonly Server[], options: GatewayOpti
   const steering = new Steering({ configuration, batches, upstreams, catalog });
   const registries = new Registries({ settings: current });
   const { directTools, toolsets } = makeToolsets({
-    ...{ catalog, upstreams, configuration, finder, caller, metaTools, steering, registries, recorder, log },
+    catalog,
+    upstreams,
+    configuration,
+    finder,
+    caller,
+    metaTools,
+    steering,
+    registries,
+    recorder,
+    log,
     onCall,
   });
   const mcp = new McpEndpoint({ toolsets, bus, log, sessions });

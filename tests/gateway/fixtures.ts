@@ -144,6 +144,22 @@ interface GatewayOptions {
   readonly file?: string;
 }
 
+/** Writes down tools as an earlier run would have. */
+function remember(store: Store, known: NonNullable<GatewayOptions["known"]>): void {
+  for (const [server, tools] of Object.entries(known)) {
+    const rows = tools.map((tool) => ({
+      server,
+      name: tool.name,
+      definition: JSON.stringify(tool),
+      fingerprint: tool.name,
+    }));
+    store.rememberServer(server, { everConnected: true });
+    store.saveTools(server, rows);
+  }
+  store.flush();
+  await intake.restore(new Set(servers.map(({ name }) => name)));
+}
+
 /** Makes a gateway over a store of its own. */
 export async function openGateway(given: readonly Server[], options: GatewayOptions = {}) {
   const folder = tempDir();
@@ -165,18 +181,7 @@ export async function openGateway(given: readonly Server[], options: GatewayOpti
   const catalog = new Catalog();
   const index = new SearchIndex();
   const intake = new Intake({ catalog, index, store, log });
-  for (const [server, tools] of Object.entries(options.known ?? {})) {
-    const rows = tools.map((tool) => ({
-      server,
-      name: tool.name,
-      definition: JSON.stringify(tool),
-      fingerprint: tool.name,
-    }));
-    store.rememberServer(server, { everConnected: true });
-    store.saveTools(server, rows);
-  }
-  store.flush();
-  await intake.restore(new Set(servers.map(({ name }) => name)));
+  remember(store, options.known ?? {});
   const bus = new EventBus();
   const events: ProxyEvent[] = [];
   bus.subscribe((event) => {

@@ -157,7 +157,6 @@ function remember(store: Store, known: NonNullable<GatewayOptions["known"]>): vo
     store.saveTools(server, rows);
   }
   store.flush();
-  await intake.restore(new Set(servers.map(({ name }) => name)));
 }
 
 /** Makes a gateway over a store of its own. */
@@ -182,6 +181,7 @@ export async function openGateway(given: readonly Server[], options: GatewayOpti
   const index = new SearchIndex();
   const intake = new Intake({ catalog, index, store, log });
   remember(store, options.known ?? {});
+  await intake.restore(new Set(servers.map(({ name }) => name)));
   const bus = new EventBus();
   const events: ProxyEvent[] = [];
   bus.subscribe((event) => {

@@ -13,6 +13,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { SILENT_LOG } from "../src/lib/log.ts";
 import { Proxy } from "../src/proxy.ts";
+import { median } from "../src/scale/sheet.ts";
 import { Metrics } from "../src/state/metrics.ts";
 import { LoadedConfig } from "../src/state/loaded_config.ts";
 
@@ -152,8 +153,6 @@ async function round(load: Child, url: string): Promise<Round> {
 }
 
 async function report(pairs: readonly { readonly on: Round; readonly off: Round }[]): Promise<void> {
-  const median = (list: readonly number[]): number =>
-    list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)] ?? 0;
   const row = (what: string, read: (one: Round) => number) => ({
     what,
     off: median(pairs.map(({ off }) => read(off))),

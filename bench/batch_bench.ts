@@ -21,6 +21,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { makeRealisticConfig } from "../src/mock/realistic.ts";
+import { median } from "../src/scale/sheet.ts";
 import { openConfiguration } from "../tests/e2e/config_driver.ts";
 
 const ROOT = join(import.meta.dir, "..");
@@ -70,10 +71,6 @@ async function timed(act: () => unknown): Promise<number> {
   const startedAt = performance.now();
   await act();
   return performance.now() - startedAt;
-}
-
-function median(times: readonly number[]): number {
-  return times.toSorted((a, b) => a - b)[Math.floor(times.length / 2)] ?? 0;
 }
 
 interface Measured {

@@ -15,7 +15,9 @@ import { Intake } from "../src/catalog/intake.ts";
 import { SearchIndex } from "../src/catalog/search.ts";
 import { EventBus } from "../src/core/events.ts";
 import { createLog } from "../src/lib/log.ts";
+import { runningProcesses } from "../src/lib/process_group.ts";
 import type { MockServer } from "../src/mock/server.ts";
+import { slopeOf } from "../src/scale/sheet.ts";
 import { parseConfig } from "../src/state/config.ts";
 import { Store } from "../src/state/store.ts";
 import { Upstreams } from "../src/upstream/upstreams.ts";
@@ -75,33 +77,8 @@ function sample(startedAt: number): Sample {
     minute: (performance.now() - startedAt) / 60_000,
     rssMb: Number(rss) / 1024,
     handles: readdirSync("/proc/self/fd").length,
-    children: childrenOf(process.pid),
+    children: runningProcesses().filter(({ parent }) => parent === process.pid).length,
   };
-}
-
-function childrenOf(pid: number): number {
-  return readdirSync("/proc").filter((entry) => {
-    if (!/^\d+$/.test(entry)) return false;
-    try {
-      const stat = readFileSync(`/proc/${entry}/stat`, "latin1");
-      const [state, parent] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-      return Number(parent) === pid && state !== "Z";
-    } catch {
-      return false;
-    }
-  }).length;
-}
-
-/** Least squares. */
-function slope(samples: readonly Sample[]): number {
-  const n = samples.length;
-  const [mx, my] = [
-    samples.reduce((sum, { minute }) => sum + minute, 0) / n,
-    samples.reduce((sum, { rssMb }) => sum + rssMb, 0) / n,
-  ];
-  const above = samples.reduce((sum, { minute, rssMb }) => sum + (minute - mx) * (rssMb - my), 0);
-  const below = samples.reduce((sum, { minute }) => sum + (minute - mx) ** 2, 0);
-  return above / below;
 }
 
 const folder = mkdtempSync(join(tmpdir(), "mcpproxy-churn-"));
@@ -231,7 +208,8 @@ const report = {
   calls,
   failures,
   isCalm,
-  slopeMbPerMinute: Math.round(slope(late) * 1_000) / 1_000,
+  slopeMbPerMinute:
+    Math.round(slopeOf(late.map(({ minute, rssMb }) => ({ x: minute, y: rssMb }))) * 1_000) / 1_000,
   first,
   calm,
   end,

@@ -22,6 +22,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { SILENT_LOG } from "../src/lib/log.ts";
+import { median } from "../src/scale/sheet.ts";
 import { ConfigCommit } from "../src/state/config_commit.ts";
 import type { Draft } from "../src/state/config_commit.ts";
 import { Store } from "../src/state/store.ts";
@@ -71,10 +72,6 @@ function timed(act: () => void): number {
   return performance.now() - startedAt;
 }
 
-function quantile(times: readonly number[], share: number): number {
-  return times.toSorted((a, b) => a - b)[Math.floor(times.length * share)] ?? 0;
-}
-
 async function measure(folder: string, runs: number): Promise<Row[]> {
   const [path, dataDir] = [join(folder, "conf", "c.json"), join(folder, "data")];
   for (const name of ["conf", "bare"]) mkdirSync(join(folder, name));
@@ -103,8 +100,8 @@ async function measure(folder: string, runs: number): Promise<Row[]> {
     times.all.push(allMs);
   }
   const row = (what: string, key: "bare" | "one" | "all"): Row => {
-    const p50Ms = quantile(times[key], 0.5);
-    const ratio = p50Ms / quantile(times.bare, 0.5);
+    const p50Ms = median(times[key]);
+    const ratio = p50Ms / median(times.bare);
     return { what, minMs: Math.min(...times[key]), p50Ms, ...(key === "bare" ? {} : { ratio }) };
   };
   return [

@@ -12,6 +12,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { makeRealisticConfig } from "../src/mock/realistic.ts";
+import { median } from "../src/scale/sheet.ts";
 import { makeDefinition } from "../tests/catalog/fixtures.ts";
 import { openScene, startProxy } from "../tests/e2e/harness.ts";
 import { quantile } from "../tests/fixtures/quantile.ts";
@@ -204,10 +205,6 @@ async function benchPollers(
     pollers.kill();
     await pollers.exited;
   }
-}
-
-function median(numbers: readonly number[]): number {
-  return quantile(Float64Array.from(numbers).toSorted(), 0.5);
 }
 
 async function main(): Promise<number> {

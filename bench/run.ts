@@ -2,12 +2,15 @@
  * All benches, one after another.
  *
  * Owns their list and the sum of them: each prints its own table and judges its own bars; here is only who passed. Writes
- * `bench/out/all.json`, exits 1 when one is past a bar. `--only NAME,NAME` runs some. They take about a quarter of an hour
+ * `bench/out/all.json`, exits 1 when one is past a bar. `--only NAME,NAME` runs some; `--profile cpu|heap` leaves a
+ * profile of each in `bench/out/profiles`, of the processor as a flame graph for speedscope too. They take about a quarter of an hour
  * on a quiet machine; on a busy one ratios hold, and times do not.
  */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { toSpeedscope } from "../src/scale/flame.ts";
+import type { CpuProfile } from "../src/scale/flame.ts";
 
 /** The short form of each; the hour-long ones (churn, soak) stand alone. */
 const BENCHES: Readonly<Record<string, readonly string[]>> = {
@@ -22,7 +25,19 @@ const BENCHES: Readonly<Record<string, readonly string[]>> = {
   growth: ["growth_bench.ts"],
 };
 
-const { values } = parseArgs({ options: { only: { type: "string" } } });
+const PROFILES = join(import.meta.dir, "out/profiles");
+const FLAGS = {
+  cpu: ["--cpu-prof", `--cpu-prof-dir=${PROFILES}`],
+  heap: ["--heap-prof", `--heap-prof-dir=${PROFILES}`],
+} as const;
+
+const { values } = parseArgs({ options: { only: { type: "string" }, profile: { type: "string" } } });
+const { profile } = values;
+if (profile !== undefined && profile !== "cpu" && profile !== "heap") {
+  console.error(`Cannot profile '${profile}': there are ${Object.keys(FLAGS).join(", ")}`);
+  process.exit(2);
+}
+const flags = profile === undefined ? [] : FLAGS[profile];
 const names = values.only?.split(",") ?? Object.keys(BENCHES);
 const unknown = names.find((name) => !Object.hasOwn(BENCHES, name));
 if (unknown !== undefined) {
@@ -30,12 +45,13 @@ if (unknown !== undefined) {
   process.exit(2);
 }
 
+mkdirSync(PROFILES, { recursive: true });
 const rows: { readonly bench: string; readonly seconds: number; readonly isPassed: boolean }[] = [];
 for (const name of names) {
   console.log(`\n## ${name}`);
   const from = performance.now();
   const [file = "", ...args] = BENCHES[name] ?? [];
-  const child = Bun.spawn([process.execPath, join(import.meta.dir, file), ...args], {
+  const child = Bun.spawn([process.execPath, ...flags, join(import.meta.dir, file), ...args], {
     stdin: "ignore",
     stdout: "inherit",
     stderr: "inherit",
@@ -44,6 +60,12 @@ for (const name of names) {
   rows.push({ bench: name, seconds: Math.round((performance.now() - from) / 1_000), isPassed: code === 0 });
 }
 console.table(rows);
-mkdirSync(join(import.meta.dir, "out"), { recursive: true });
+if (profile === "cpu") {
+  for (const file of readdirSync(PROFILES).filter((name) => name.endsWith(".cpuprofile"))) {
+    const path = join(PROFILES, file);
+    const text = JSON.stringify(toSpeedscope(file, (await Bun.file(path).json()) as CpuProfile));
+    writeFileSync(path.replace(/cpuprofile$/, "speedscope.json"), text);
+  }
+}
 writeFileSync(join(import.meta.dir, "out/all.json"), `${JSON.stringify(rows, null, 2)}\n`);
 process.exit(rows.every(({ isPassed }) => isPassed) ? 0 : 1);

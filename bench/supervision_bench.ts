@@ -13,6 +13,7 @@ import { parseArgs } from "node:util";
 import { startMockHost } from "../src/mock/http_host.ts";
 import type { MockHost } from "../src/mock/http_host.ts";
 import type { Fault, MockServer } from "../src/mock/server.ts";
+import { median } from "../src/scale/sheet.ts";
 
 const ROOT = join(import.meta.dir, "..");
 const POLL_MS = 5;
@@ -263,8 +264,4 @@ function freePort(): number {
   const { port } = probe;
   probe.stop(true);
   return port;
-}
-
-function median(numbers: readonly number[]): number {
-  return numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? Number.NaN;
 }

@@ -25,10 +25,11 @@ import { Batches } from "./gateway/batches.ts";
 import { Caller } from "./gateway/caller.ts";
 import type { CallerDeps, CallReport } from "./gateway/caller.ts";
 import { Configuration } from "./gateway/configuration.ts";
-import { Doctor } from "./gateway/doctor.ts";
+import type { Diagnosis } from "./gateway/doctor.ts";
 import { Finder } from "./gateway/finder.ts";
+import { GrantedGroups } from "./gateway/granted_groups.ts";
 import { MetaTools } from "./gateway/meta_tools.ts";
-import { noteMove } from "./gateway/move_notes.ts";
+import { MoveNotes } from "./gateway/move_notes.ts";
 import { Recorder } from "./gateway/recorder.ts";
 import { Registries } from "./gateway/registries.ts";
 import type { MetaCallReport } from "./gateway/recorder.ts";
@@ -284,7 +285,8 @@ function assemble(options: ProxyOptions, { store, commit, bus, traces }: Ground)
   store.activity.apply(settings.activity);
   const news = newsOn(bus, records);
   const intake = new Intake({ catalog, index, store, log, onChange: news.onToolsChange });
-  bus.subscribe((event) => noteMove(event, { catalog, intake, tokens: store.tokens, log }));
+  const moves = new MoveNotes({ catalog, intake, tokens: store.tokens, log });
+  bus.subscribe((event) => moves.note(event));
   const { children, serverLogs, care } = makeCare(options, store);
   const upstreams: Upstreams = new Upstreams({
     servers,
@@ -306,6 +308,8 @@ function assemble(options: ProxyOptions, { store, commit, bus, traces }: Ground)
     parse: (text) => readAgain(text, options),
   });
   const { activity, tokens } = store;
+  const granted = new GrantedGroups({ groups: () => configuration.settings.groups, tokens });
+  bus.subscribe((event) => granted.note(event));
   const hasSecret = secretLookup(env, keyring);
   const below = { store, env, hasSecret, bus, log, catalog, index, upstreams, configuration };
   const made = { children, serverLogs, bus, catalog, index, intake, upstreams, configuration };
@@ -333,7 +337,7 @@ function makeGateway(parts: {
   readonly records: Records;
   readonly news: ReturnType<typeof newsOn>;
 }) {
-  const { store, env, hasSecret, bus, log, catalog, index, upstreams, configuration, records, news } = parts;
+  const { store, bus, log, catalog, index, upstreams, configuration, records, news } = parts;
   const { onCalls, onOwnCall: onCall, onSession } = news;
   const settings = (): Settings => configuration.settings;
   const finder = new Finder({ catalog, index, upstreams, settings, groups: () => configuration.groups });
@@ -348,8 +352,11 @@ function makeGateway(parts: {
   const { directTools, toolsets } = makeToolsets({ ...parts, ...made, recorder: records.recorder, onCall });
   const mcp = new McpEndpoint({ toolsets, bus, log, sessions: records.sessions, onSession });
   const { directNameOf, collisions } = directTools;
-  const doctor = new Doctor({ upstreams, catalog, index, configuration, store, env, hasSecret, collisions });
-  return { ...made, directNameOf, mcp, streams, doctor };
+  const examine = async (): Promise<Diagnosis> => {
+    const { Doctor } = await import("./gateway/doctor.ts");
+    return new Doctor({ ...parts, collisions }).examine();
+  };
+  return { ...made, directNameOf, mcp, streams, doctor: { examine } };
 }
 
 /** Reads a text as the file was read at the start. */

@@ -56,6 +56,22 @@ test("'serve' reads nothing of the reference and the pages before it listens", a
   expect([...(await readWith("src/api/openapi.ts"))].some(isLate)).toBe(true);
 });
 
+test("'serve' reads nothing before it listens that few requests need", async () => {
+  const late = [
+    ..."config_document doctor explain import import_forms preflight reference_servers registry_entry surroundings"
+      .split(" ")
+      .map((name) => `src/gateway/${name}.ts`),
+    ...["child", "login_path", "otlp", "public_fetch"].map((name) => `src/lib/${name}.ts`),
+    // For compressing a log that became too large.
+    "node:stream/promises",
+    "node:zlib",
+  ];
+  const sources = late.filter((name) => name.startsWith("src/"));
+  for (const path of sources) expect(await Bun.file(join(import.meta.dir, "..", path)).exists()).toBe(true);
+  const read = await readWith("src/cli/serve.ts");
+  expect(late.filter((name) => read.has(name))).toEqual([]);
+});
+
 test("the typed client reads the table of errors, and nothing else", async () => {
   verifies("CLIENT-TYPED");
   expect(await readWith("src/api/client.ts")).toEqual(new Set(["src/api/client.ts", "src/core/errors.ts"]));

@@ -28,9 +28,10 @@ export function noteChanges(recorder: Recorder): MiddlewareHandler<ApiEnv> {
     // No route took it: nothing was done, and nothing refused.
     if (context.error === undefined && context.res.status === 404) return;
     const { facts, server } = await askedFor(context);
+    const { server: changed, ...known } = context.get("changed") ?? {};
     recorder.noteChange({
       ...what,
-      server: what.server ?? server,
+      server: what.server ?? changed ?? server,
       origin: {
         source: sourceOf(context),
         requestId: context.get("requestId"),
@@ -38,7 +39,7 @@ export function noteChanges(recorder: Recorder): MiddlewareHandler<ApiEnv> {
       },
       durationMs: Math.round((performance.now() - beganAt) * 1_000) / 1_000,
       error: context.error,
-      facts: { method, path: pathname, ...facts },
+      facts: { method, path: pathname, ...facts, ...known },
     });
   };
 }
@@ -56,6 +57,8 @@ function describe(method: string, pathname: string): What | undefined {
     const type = isHeld ? "quarantine_change" : "server_change";
     return { type, action: verb ?? crud ?? method, server: name && decoded(name) };
   }
+  if (noun === "import") return { type: "server_change", action: noun };
+  if (noun === "registries") return { type: "server_change", action: crud ?? method };
   if (noun === "config") return { type: "config_change", action: name ?? crud ?? method };
   if (noun === "groups") return { type: "group_change", action: verb ?? crud ?? method };
   if (noun === "batch" || noun === "toggle-group-servers") return { type: "group_change", action: noun };

@@ -16,7 +16,7 @@ import type { Change, Configuration } from "../gateway/configuration.ts";
 import type { ConfigHistory } from "../state/config_history.ts";
 import { depthOf } from "../lib/json_patch.ts";
 import type { Upstreams } from "../upstream/upstreams.ts";
-import { ConfigDocument } from "../gateway/config_document.ts";
+import type { ConfigDocument } from "../gateway/config_document.ts";
 import { MAX_NAME_CHARS, readBody } from "./body.ts";
 import { answer, operatorOf } from "./envelope.ts";
 import type { ApiEnv } from "./envelope.ts";
@@ -73,10 +73,10 @@ export const rollbackBody = z.strictObject({ id: z.string().min(1), approve: z.b
 export function configRoutes(deps: ConfigDeps): Hono<ApiEnv> {
   const { configuration } = deps;
   const routes = new Hono<ApiEnv>();
-  const document = new ConfigDocument({
-    configuration,
-    modeOf: (server) => deps.upstreams.find(server)?.mode,
-  });
+  const document = async (): Promise<ConfigDocument> => {
+    const { ConfigDocument } = await import("../gateway/config_document.ts");
+    return new ConfigDocument({ configuration, modeOf: (server) => deps.upstreams.find(server)?.mode });
+  };
   addDocument(routes, document);
   addHistory(routes, deps);
   const change = async (
@@ -97,7 +97,8 @@ export function configRoutes(deps: ConfigDeps): Hono<ApiEnv> {
   });
   routes.post("/apply", async (context) => {
     const given = await readBody(context, z.looseObject({}));
-    if (given["operations"] === undefined) return answer(context, await applyDocument(context, document));
+    if (given["operations"] === undefined)
+      return answer(context, await applyDocument(context, await document()));
     const body = await readBody(context, changeBody);
     return answer(context, changeView(await change(context, { body, isDryRun: body.dry_run === true })));
   });
@@ -129,15 +130,15 @@ function addHistory(routes: Hono<ApiEnv>, { configuration, history }: ConfigDeps
   });
 }
 
-function addDocument(routes: Hono<ApiEnv>, document: ConfigDocument): void {
-  routes.get("/", (context) => {
-    const shown = document.show();
+function addDocument(routes: Hono<ApiEnv>, document: () => Promise<ConfigDocument>): void {
+  routes.get("/", async (context) => {
+    const shown = (await document()).show();
     context.header("ETag", `"${shown.revision}"`);
     return answer(context, shown);
   });
   routes.post("/validate", async (context) => {
     const { config } = await readDocument(context);
-    return answer(context, document.validate(config));
+    return answer(context, (await document()).validate(config));
   });
 }
 

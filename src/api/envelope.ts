@@ -19,7 +19,14 @@ import type { SocketListener } from "./event_streams.ts";
 export interface ApiEnv {
   /** The listener a request came by; nothing when it came by none. */
   readonly Bindings: { readonly peer?: Peer; readonly listener?: SocketListener };
-  readonly Variables: { requestId: string; principal: Principal };
+  readonly Variables: { requestId: string; principal: Principal; changed?: Changed };
+}
+
+/** What a route knows of its change and the request does not say: names and numbers, no values. */
+export interface Changed {
+  /** The one it was about. */
+  readonly server?: string | undefined;
+  readonly [fact: string]: unknown;
 }
 
 const PLAIN_REQUEST_ID = /^[\w.:-]{1,128}$/;

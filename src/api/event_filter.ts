@@ -12,7 +12,7 @@ import { ProxyError } from "../core/errors.ts";
 import { EVENT_TYPES } from "../core/event_schema.ts";
 import type { EventType, ProxyEvent } from "../core/events.ts";
 import type { Principal } from "../core/principal.ts";
-import { isScoped, mayReach } from "../gateway/permission.ts";
+import { groupFor, isScoped } from "../gateway/permission.ts";
 import { nearestWord } from "../lib/nearest.ts";
 
 /** What tells of the state of servers, as `/ws/servers` does. */
@@ -78,11 +78,7 @@ export function readFilter(query: string, options: FilterOptions): EventFilter {
 
 /** A group whose servers a token does not reach is none to its holder; nor are others named in a hint. */
 function groupOf(name: string, { groups, principal }: FilterOptions): number {
-  if (principal === undefined || !isScoped(principal)) return groups().get(name).id;
-  const group = groups().find(name);
-  const members = group === undefined ? [] : groups().members(group.id);
-  if (group !== undefined && members.some((server) => mayReach(principal, server, groups()))) return group.id;
-  throw new ProxyError("GROUP_UNKNOWN", `Cannot find a group named '${name}'`);
+  return groupFor(name, { groups: groups(), principal }).id;
 }
 
 /** What an agent may hear of: a server's tools and whether it works. */
@@ -114,7 +110,9 @@ function narrowed(
 ): EventFilter {
   const number = numbers.get(principal) ?? (lastNumber += 1);
   numbers.set(principal, number);
-  const groupIds = [...(principal.groups ?? [])].flatMap((word) => groups().find(word)?.id ?? []);
+  // Digits mean an id, as everywhere with tokens.
+  const words = [...(principal.groups ?? [])].map((word) => (/^\d+$/.test(word) ? Number(word) : word));
+  const groupIds = words.flatMap((word) => groups().find(word)?.id ?? []);
   const own = isScoped(principal)
     ? new Subjects({ servers: principal.servers ?? new Set(), groupIds, groups })
     : undefined;

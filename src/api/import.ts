@@ -7,12 +7,12 @@
 import { Hono } from "hono";
 import { z } from "zod";
 
+import { IMPORT_FORMATS } from "../core/model.ts";
 import type { Configuration } from "../gateway/configuration.ts";
-import { importServers } from "../gateway/import.ts";
-import { IMPORT_FORMATS } from "../gateway/import_forms.ts";
+import type { ImportResult } from "../gateway/import.ts";
 import { readBody } from "./body.ts";
 import { answer, operatorOf } from "./envelope.ts";
-import type { ApiEnv } from "./envelope.ts";
+import type { ApiEnv, Changed } from "./envelope.ts";
 
 /** What the route works with. */
 export interface ImportDeps {
@@ -20,6 +20,7 @@ export interface ImportDeps {
 }
 
 const MAX_TEXT_CHARS = 8 * 1024 * 1024;
+const MAX_NOTED_NAMES = 20;
 
 /** A client's configuration, as text. */
 export const importBody = z.strictObject({
@@ -35,7 +36,16 @@ export function importRoutes({ configuration }: ImportDeps): Hono<ApiEnv> {
   routes.post("/", async (context) => {
     const { dry_run: isDryRun, ...request } = await readBody(context, importBody);
     const { isPerson: isByPerson } = operatorOf(context);
-    return answer(context, await importServers(configuration, { ...request, isDryRun, isByPerson }));
+    const { importServers } = await import("../gateway/import.ts");
+    const result = await importServers(configuration, { ...request, isDryRun, isByPerson });
+    context.set("changed", changedBy(result));
+    return answer(context, result);
   });
   return routes;
+}
+
+function changedBy({ format, servers, added }: ImportResult): Changed {
+  const names = servers.filter(({ status }) => status === "added").map(({ name }) => name);
+  const server = names.length === 1 ? names[0] : undefined;
+  return { server, format, added, servers: names.slice(0, MAX_NOTED_NAMES) };
 }

@@ -5,9 +5,9 @@
  * answered; exit codes are the command line's. A status code for each verdict was rejected: one answer is about many tools.
  */
 import { Hono } from "hono";
+import type { Context } from "hono";
 import { z } from "zod";
 
-import { preflight } from "../gateway/preflight.ts";
 import type { PreflightDeps } from "../gateway/preflight.ts";
 import { MAX_NAME_CHARS, readBody } from "./body.ts";
 import { answer } from "./envelope.ts";
@@ -21,15 +21,19 @@ export const preflightBody = z.strictObject({
 /** Makes the routes below the API's root. */
 export function preflightRoutes(deps: PreflightDeps): Hono<ApiEnv> {
   const routes = new Hono<ApiEnv>();
+  const verdict = async (context: Context<ApiEnv>, tools: readonly string[]): Promise<Response> => {
+    const { preflight } = await import("../gateway/preflight.ts");
+    return answer(context, preflight(tools, { ...deps, principal: context.get("principal") }));
+  };
   routes.post("/preflight", async (context) => {
     const { tools } = await readBody(context, preflightBody);
-    return answer(context, preflight(tools, { ...deps, principal: context.get("principal") }));
+    return verdict(context, tools);
   });
-  routes.get("/preflight", (context) => {
+  routes.get("/preflight", async (context) => {
     // Once for each tool, or parted by commas.
     const asked = context.req.queries("tools") ?? [];
     const tools = asked.flatMap((text) => text.split(",")).filter((id) => id !== "");
-    return answer(context, preflight(tools, { ...deps, principal: context.get("principal") }));
+    return verdict(context, tools);
   });
   return routes;
 }

@@ -136,7 +136,7 @@ export const changeShape = z.strictObject({
       kind: z.enum(["add", "remove", "rename", "change", "mode"]),
       from: z.string().optional().describe("The name before a rename"),
       keys: texts.optional().describe("Keys of the entry that change; never their values"),
-      mode: z.strictObject({ before: z.string(), after: z.string() }).optional(),
+      mode: z.strictObject({ before: z.string().optional(), after: z.string() }).optional(),
       restarts: z.boolean().describe("Whether its connection is made anew"),
     }),
   ),

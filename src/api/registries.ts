@@ -13,7 +13,6 @@ import type { JsonObject } from "../core/model.ts";
 import type { RegistryDefinition } from "../core/settings.ts";
 import { changeView } from "../gateway/change_summary.ts";
 import type { Registries } from "../gateway/registries.ts";
-import { definitionOf, localName } from "../gateway/registry_entry.ts";
 import type { RegistryServer } from "../gateway/registry_entry.ts";
 import type { Steering } from "../gateway/steering.ts";
 import { redactUrl } from "../lib/redact.ts";
@@ -68,18 +67,21 @@ export function registryRoutes({ registries, steering }: RegistriesDeps): Hono<A
   routes.post("/:id/servers/:server", async (context) => {
     const { name, remote, dry_run: isDryRun, revision, ...given } = await readBody(context, registryAddBody);
     const found = await registries.find(context.req.param("id"), context.req.param("server"));
+    const { definitionOf, localName } = await import("../gateway/registry_entry.ts");
     const { command: _, args: __, ...elsewhere } = found;
     const isRemote = remote === true && found.url !== undefined;
-    const definition = definitionOf(isRemote ? elsewhere : found, name ?? localName(found.name));
+    const server = name ?? localName(found.name);
+    const definition = definitionOf(isRemote ? elsewhere : found, server);
+    context.set("changed", { server, registry: found.registry });
     if (definition["command"] === undefined && definition["url"] === undefined) throw notStartable(found);
     const change = await steering.add(filledIn(definition, given), {
       by: operatorOf(context),
       isDryRun,
       revision,
     });
-    const added = change.plan.config.servers.find((server) => server.name === definition["name"]);
+    const added = change.plan.config.servers.find((one) => one.name === server);
     const data = {
-      server: definition["name"],
+      server,
       quarantined: added?.startupMode === "quarantined",
       required_inputs: found.required_inputs ?? [],
       ...changeView(change),

@@ -14,7 +14,6 @@ import { ProxyError } from "../core/errors.ts";
 import type { JsonObject } from "../core/model.ts";
 import type { Settings } from "../core/settings.ts";
 import type { Configuration } from "../gateway/configuration.ts";
-import { explainTool } from "../gateway/explain.ts";
 import type { Finder } from "../gateway/finder.ts";
 import { MAX_FOUND } from "../gateway/finder.ts";
 import type { MetaTools } from "../gateway/meta_tools.ts";
@@ -42,7 +41,7 @@ export function toolRoutes(deps: ToolsDeps): Hono<ApiEnv> {
   const { metaTools } = deps;
   const routes = new Hono<ApiEnv>();
   routes.get("/tools", (context) => answer(context, pageOf(context, deps)));
-  routes.get("/tools/explain", (context) => answer(context, explanationOf(context, deps)));
+  routes.get("/tools/explain", async (context) => answer(context, await explanationOf(context, deps)));
   routes.get("/index/search", (context) => answer(context, hitsOf(context, deps)));
   routes.post("/tools/call", async (context) => {
     const { name, args } = await readCall(context.req.raw);
@@ -81,7 +80,7 @@ function pageOf(context: Context<ApiEnv>, deps: ToolsDeps) {
   };
 }
 
-function explanationOf(context: Context<ApiEnv>, deps: ToolsDeps) {
+async function explanationOf(context: Context<ApiEnv>, deps: ToolsDeps) {
   const { id = "", query } = context.req.query();
   if (id === "") {
     throw new ProxyError("USAGE", "Cannot explain a tool: 'id' is missing", {
@@ -89,6 +88,7 @@ function explanationOf(context: Context<ApiEnv>, deps: ToolsDeps) {
     });
   }
   const limit = queryNumber(context, "limit", { min: 1, max: MAX_FOUND });
+  const { explainTool } = await import("../gateway/explain.ts");
   return explainTool({ id, query, limit, principal: context.get("principal") }, deps);
 }
 

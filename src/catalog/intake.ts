@@ -91,17 +91,22 @@ export class Intake {
     this.#deps.onChange?.(server, { added, removed, changed });
   }
 
-  /** Gives a server's tools the ids that follow from its new name; they stay as fresh as they were. */
-  rename(from: string, to: string): void {
+  /** Gives servers' tools the ids that follow from the new names; they stay as fresh as they were. */
+  rename(renamed: ReadonlyMap<string, string>): void {
     const { catalog, index } = this.#deps;
-    const isStale = catalog.isStale(from);
-    const definitions = catalog.list({ server: from }).map(({ definition }) => definition);
-    const removed = catalog.remove(from);
-    index.update({ removed });
-    const change = this.#take(to, definitions);
-    if (isStale) catalog.markStale(to);
-    else catalog.markFresh(to);
-    this.#tell(to, { ...change, removed: [...removed, ...change.removed] });
+    // All go before the first comes: two may swap their names.
+    const moves = [...renamed].map(([from, to]) => {
+      const isStale = catalog.isStale(from);
+      const definitions = catalog.list({ server: from }).map(({ definition }) => definition);
+      return { to, isStale, definitions, removed: catalog.remove(from) };
+    });
+    for (const { removed } of moves) index.update({ removed });
+    for (const { to, isStale, definitions, removed } of moves) {
+      const change = this.#take(to, definitions);
+      if (isStale) catalog.markStale(to);
+      else catalog.markFresh(to);
+      this.#tell(to, { ...change, removed: [...removed, ...change.removed] });
+    }
   }
 
   /** Forgets a server's tools everywhere. */

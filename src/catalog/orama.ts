@@ -11,7 +11,7 @@ import { components, create, insert, remove, search } from "@orama/orama";
 import type { AnyOrama } from "@orama/orama";
 import { FIELDS, Ranking } from "./ranking.ts";
 import type { Field, Ranked, RankOptions, ScoreParts } from "./ranking.ts";
-import { SYNONYMS } from "./synonyms.ts";
+import { allSynonyms } from "./synonyms.ts";
 import { tokenize } from "./tokenizer.ts";
 import type { TokenizeOptions } from "./tokenizer.ts";
 import type { ToolText } from "./tool_text.ts";
@@ -106,7 +106,10 @@ function makeIndex(): unknown {
       orama: AnyOrama,
       ids: Parameters<StockIndex["create"]>[1],
       schema: Parameters<StockIndex["create"]>[2],
-    ) => Object.assign(stock.create(orama, ids, schema), { ranking: new Ranking(SYNONYMS) }),
+    ) =>
+      Object.assign(stock.create(orama, ids, schema), {
+        ranking: new Ranking({ get: (stem) => allSynonyms().get(stem) }),
+      }),
     insert: (_: unknown, store: ToolIndexStore, field: Field, _id: unknown, slot: number, text: string) => {
       store.ranking.stage(field, tokenize(text, FIELD_WORDS[field]));
       if (field === LAST_FIELD) store.ranking.commit(slot);

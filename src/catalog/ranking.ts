@@ -123,10 +123,10 @@ export class Ranking {
   #wordScores = new Float64Array(256);
   readonly #reached: number[] = [];
 
-  readonly #synonyms: ReadonlyMap<string, readonly string[]>;
+  readonly #synonyms: Pick<ReadonlyMap<string, readonly string[]>, "get">;
 
   /** `synonyms` are looked up by words as they are staged: stems for stems. */
-  constructor(synonyms: ReadonlyMap<string, readonly string[]> = new Map()) {
+  constructor(synonyms: Pick<ReadonlyMap<string, readonly string[]>, "get"> = new Map()) {
     this.#synonyms = synonyms;
   }
 

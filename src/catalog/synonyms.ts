@@ -170,18 +170,23 @@ keyword phrase term word
 size length big
 `;
 
-/** By stem: the stems of its synonyms, without itself. */
-export const SYNONYMS: ReadonlyMap<string, readonly string[]> = makeSynonyms();
+let made: ReadonlyMap<string, readonly string[]> | undefined;
+
+/** By stem: the stems of its synonyms, without itself. Made at the first search, since a start waits for nothing. */
+export function allSynonyms(): ReadonlyMap<string, readonly string[]> {
+  made ??= makeSynonyms();
+  return made;
+}
 
 function makeSynonyms(): Map<string, string[]> {
-  const synonyms = new Map<string, string[]>();
+  const byStem = new Map<string, string[]>();
   for (const line of LINES.trim().split("\n")) {
     const stems = tokenize(line, { keepsStopWords: true });
     for (const stem of stems) {
-      const others = new Set([...(synonyms.get(stem) ?? []), ...stems]);
+      const others = new Set([...(byStem.get(stem) ?? []), ...stems]);
       others.delete(stem);
-      synonyms.set(stem, [...others].slice(0, MAX_SYNONYMS));
+      byStem.set(stem, [...others].slice(0, MAX_SYNONYMS));
     }
   }
-  return synonyms;
+  return byStem;
 }

@@ -16,7 +16,7 @@ import type { ApiClient } from "./client.ts";
 import { textFlag } from "./command.ts";
 import type { CommandIo } from "./command.ts";
 import { readWords, runVerb } from "./help.ts";
-import { countText, dataText, formatRecord, printData } from "./output.ts";
+import { countText, dataText, formatRecord, printData, textOf } from "./output.ts";
 import { formatTable } from "./table.ts";
 
 const DEFAULT_LIMIT = 50;
@@ -44,7 +44,7 @@ async function list(args: readonly string[], io: CommandIo): Promise<number> {
     row.id,
     row.source,
     row.type,
-    row.server_name ?? "",
+    serverOf(row),
     row.tool_name ?? "",
     intentOf(row) ?? "-",
     row.status,
@@ -102,7 +102,8 @@ async function show(args: readonly string[], io: CommandIo): Promise<number> {
       ["Type", activity.type],
       ["Source", activity.source],
       ["Principal", activity["principal"]],
-      ["Server", activity.server_name],
+      ["Action", metadataOf(activity).action],
+      ["Server", serverOf(activity)],
       ["Tool", activity.tool_name],
       ["Intent", intentOf(activity)],
       ["Reason", metadataOf(activity).intent?.reason],
@@ -172,11 +173,23 @@ interface CallMetadata {
   readonly intent?: { readonly operation_type?: string; readonly reason?: string };
   readonly tool_variant?: string;
   readonly code?: string;
+  readonly action?: unknown;
+  /** Of a change of several, as many as were noted of all that were added. */
+  readonly servers?: unknown;
+  readonly added?: unknown;
 }
 
 function metadataOf(row: ActivityRow): CallMetadata {
   const { metadata = {} } = row as { readonly metadata?: CallMetadata };
   return metadata;
+}
+
+/** The server an entry is about; of several the first, and how many more. */
+function serverOf(row: ActivityRow): string {
+  const { servers, added } = metadataOf(row);
+  if (typeof row.server_name === "string" || !Array.isArray(servers)) return row.server_name ?? "";
+  const more = (typeof added === "number" ? added : servers.length) - 1;
+  return more > 0 ? `${textOf(servers[0])} +${more}` : textOf(servers[0]);
 }
 
 function intentOf(row: ActivityRow): string | undefined {

@@ -15,6 +15,7 @@ import { confirm, textFlag } from "./command.ts";
 import type { CommandIo, GlobalFlags, ReadCommand } from "./command.ts";
 import { readWords, usageOf } from "./help.ts";
 import { countText, printData } from "./output.ts";
+import { withProgress } from "./progress.ts";
 import { styleOf } from "./style.ts";
 import { formatTable } from "./table.ts";
 import { readPatience, settle, standingsOf } from "./settle.ts";
@@ -83,7 +84,8 @@ export async function switchServers(
     ...(isListed ? { names: wanted } : names.length > 0 ? { names } : {}),
     ...(isDryRun ? { dry_run: true } : {}),
   };
-  const { data } = await act.api.post("/servers/batch", body);
+  const work = () => act.api.post("/servers/batch", body);
+  const { data } = await withProgress("Changing the servers", { io, work });
   const code = printBatch(data as BatchData, act);
   if (patience === undefined || isDryRun) return code;
   const refused = new Set((data as BatchData).failed_servers.map(({ server }) => server));
@@ -267,7 +269,8 @@ async function applyAll(
     return 0;
   }
   const before = await standingsOf(api, patience === undefined ? [] : names);
-  const { data } = await api.post("/config/apply", { operations, lenient: true });
+  const work = () => api.post("/config/apply", { operations, lenient: true });
+  const { data } = await withProgress("Changing the configuration", { io, work });
   const { updated, unchanged, refused } = data as {
     readonly updated: readonly string[];
     readonly unchanged: readonly string[];

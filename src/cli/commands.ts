@@ -252,12 +252,14 @@ export const COMMANDS: Readonly<Record<string, CommandRow>> = {
     summary: "what changed between two texts, or one and the file",
     words: "ID [ID]",
     examples: ["config diff 20260102-030405-1"],
+    note: "'mcpproxy config history' lists the ids.",
   },
   "config rollback": {
     summary: "put an earlier text in force",
     words: "ID",
     flags: ["--approve | approve what is started by it"],
     examples: ["config rollback 20260102-030405-1"],
+    note: "'mcpproxy config history' lists the ids.",
   },
   connect: {
     summary: "write this proxy into an MCP client's configuration",

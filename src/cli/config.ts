@@ -11,16 +11,10 @@ import { faultsOf, formatFaults, loadConfig } from "../state/config.ts";
 import { configJsonSchema } from "../state/config_schema.ts";
 import type { Fault, Finding } from "../core/model.ts";
 import { findDaemon } from "./client.ts";
-import { readCommand } from "./command.ts";
-import type { CommandIo } from "./command.ts";
+import type { CommandIo, GlobalFlags } from "./command.ts";
+import { readWords, runVerb, usageOf } from "./help.ts";
+import { cleanText, printData } from "./output.ts";
 import { formatTable } from "./table.ts";
-import { takeVerb } from "./verb.ts";
-
-const CHECK_USAGE = "mcpproxy config check [FILE] [--config FILE] [--data-dir DIR] [--json]";
-const SCHEMA_USAGE = "mcpproxy config schema [--json]";
-const HISTORY_USAGE = "mcpproxy config history [--json] [-c FILE] [-d DIR]";
-const DIFF_USAGE = "mcpproxy config diff ID [ID] [--json] [-c FILE] [-d DIR]";
-const ROLLBACK_USAGE = "mcpproxy config rollback ID [--approve] [--json] [-c FILE] [-d DIR]";
 
 interface Report {
   readonly path: string | undefined;
@@ -31,21 +25,14 @@ interface Report {
 
 /** Runs a verb of `config`. */
 export async function runConfig(args: readonly string[], io: CommandIo): Promise<number> {
-  const { verb, rest } = takeVerb(args);
-  if (verb === "check") return runConfigCheck(rest, io);
-  if (verb === "schema") return runConfigSchema(rest, io);
-  if (verb === "history") return runConfigHistory(rest, io);
-  if (verb === "diff") return runConfigDiff(rest, io);
-  if (verb === "rollback") return runConfigRollback(rest, io);
-  throw new ProxyError(
-    "USAGE",
-    verb === undefined
-      ? "Name what to do with the configuration"
-      : `Cannot run 'config ${verb}': no such command`,
-    {
-      hint: `Usage: ${[CHECK_USAGE, SCHEMA_USAGE, HISTORY_USAGE, DIFF_USAGE, ROLLBACK_USAGE].join(" | ")}`,
-    },
-  );
+  const verbs = {
+    check: runConfigCheck,
+    schema: runConfigSchema,
+    history: runConfigHistory,
+    diff: runConfigDiff,
+    rollback: runConfigRollback,
+  };
+  return runVerb("config", { verbs, args, io });
 }
 
 /**
@@ -55,19 +42,19 @@ export async function runConfig(args: readonly string[], io: CommandIo): Promise
  * @throws ProxyError `USAGE` for wrong arguments
  */
 export async function runConfigCheck(args: readonly string[], io: CommandIo): Promise<number> {
-  const { flags, positionals } = readCommand(args, { usage: CHECK_USAGE, maxPositionals: 1 });
+  const { flags, positionals } = readWords("config check", args);
   if (positionals.length > 0 && flags.config !== undefined) {
-    throw new ProxyError("USAGE", "Name one file only", { hint: `Usage: ${CHECK_USAGE}` });
+    throw new ProxyError("USAGE", "Name one file only", { hint: `Usage: ${usageOf("config check")}` });
   }
   const { env, cwd, home } = io;
   const path = positionals[0] ?? flags.config;
   try {
     const config = await loadConfig({ path, dataDir: flags.dataDir, env, cwd, home, create: false });
     const { faults, findings } = config;
-    printReport({ path: config.path, servers: config.servers.length, faults, findings }, flags.isJson, io);
+    printReport({ path: config.path, servers: config.servers.length, faults, findings }, flags, io);
     return faults.length === 0 ? 0 : ERRORS.CONFIG_INVALID.exit;
   } catch (error) {
-    return printError(toProxyError(error), flags.isJson, io);
+    return printError(toProxyError(error), flags, io);
   }
 }
 
@@ -77,7 +64,7 @@ export async function runConfigCheck(args: readonly string[], io: CommandIo): Pr
  * @throws ProxyError `USAGE` for wrong arguments
  */
 export async function runConfigSchema(args: readonly string[], io: CommandIo): Promise<number> {
-  readCommand(args, { usage: SCHEMA_USAGE, maxPositionals: 0 });
+  readWords("config schema", args);
   io.stdout(`${JSON.stringify(configJsonSchema(), null, 2)}\n`);
   return 0;
 }
@@ -95,10 +82,10 @@ interface HistoryEntry {
  * @throws ProxyError `NOT_REACHABLE` when no proxy runs
  */
 async function runConfigHistory(args: readonly string[], io: CommandIo): Promise<number> {
-  const { flags } = readCommand(args, { usage: HISTORY_USAGE, maxPositionals: 0 });
+  const { flags } = readWords("config history", args);
   const { data } = await (await findDaemon(flags, io)).get("/config/history");
   if (flags.isJson) {
-    io.stdout(`${JSON.stringify(data, null, 2)}\n`);
+    printData(data, flags, io);
     return 0;
   }
   const { revision, entries } = data as {
@@ -119,31 +106,20 @@ async function runConfigHistory(args: readonly string[], io: CommandIo): Promise
 
 /** Prints what changed between two texts, or between one and the file; secrets are masked. */
 async function runConfigDiff(args: readonly string[], io: CommandIo): Promise<number> {
-  const { flags, positionals } = readCommand(args, { usage: DIFF_USAGE, maxPositionals: 2 });
-  const [from, to] = positionals;
-  if (from === undefined) {
-    throw new ProxyError("USAGE", "Name the text to compare with", { hint: `Usage: ${DIFF_USAGE}` });
-  }
+  const { flags, positionals } = readWords("config diff", args);
+  const [from = "", to] = positionals;
   const query = new URLSearchParams({ from, ...(to === undefined ? {} : { to }) });
   const { data } = await (await findDaemon(flags, io)).get(`/config/diff?${query.toString()}`);
   const { diff } = data as { readonly diff: string };
-  io.stdout(flags.isJson ? `${JSON.stringify(data, null, 2)}\n` : diff);
+  if (flags.isJson) printData(data, flags, io);
+  else io.stdout(cleanText(diff));
   return 0;
 }
 
 /** Puts an earlier text in force. */
 async function runConfigRollback(args: readonly string[], io: CommandIo): Promise<number> {
-  const { flags, positionals, values } = readCommand(args, {
-    usage: ROLLBACK_USAGE,
-    options: { approve: { type: "boolean" } },
-    maxPositionals: 1,
-  });
-  const [id] = positionals;
-  if (id === undefined) {
-    throw new ProxyError("USAGE", "Name the text to go back to", {
-      hint: `Usage: ${ROLLBACK_USAGE}; 'mcpproxy config history' lists the ids`,
-    });
-  }
+  const { flags, positionals, values } = readWords("config rollback", args);
+  const [id = ""] = positionals;
   const api = await findDaemon(flags, io);
   const { data } = await api.post("/config/rollback", { id, approve: values["approve"] === true });
   const { revision, warning, changes } = data as {
@@ -151,16 +127,16 @@ async function runConfigRollback(args: readonly string[], io: CommandIo): Promis
     readonly warning?: string;
     readonly changes: readonly unknown[];
   };
-  if (flags.isJson) io.stdout(`${JSON.stringify(data, null, 2)}\n`);
+  if (flags.isJson) printData(data, flags, io);
   else io.stdout(`Revision ${revision} is in force; ${count(changes.length, "server")} changed\n`);
   if (warning !== undefined) io.stderr(`${oneLine(warning)}\n`);
   return 0;
 }
 
-function printReport(report: Report, isJson: boolean, io: CommandIo): void {
+function printReport(report: Report, flags: GlobalFlags, io: CommandIo): void {
   const isOk = report.faults.length === 0;
-  if (isJson) {
-    io.stdout(`${JSON.stringify({ success: isOk, ...report }, null, 2)}\n`);
+  if (flags.isJson) {
+    printData({ success: isOk, ...report }, flags, io);
     return;
   }
   if (!isOk) io.stdout(`${formatFaults(report.faults)}\n`);
@@ -174,16 +150,14 @@ function printReport(report: Report, isJson: boolean, io: CommandIo): void {
   );
 }
 
-function printError(error: ProxyError, isJson: boolean, io: CommandIo): number {
+function printError(error: ProxyError, flags: GlobalFlags, io: CommandIo): number {
   const exit = ERRORS[error.code].exit;
   const faults = faultsOf(error);
   const path = typeof error.data?.["path"] === "string" ? error.data["path"] : undefined;
-  if (faults.length > 0) printReport({ path, servers: undefined, faults, findings: [] }, isJson, io);
-  else if (isJson) {
+  if (faults.length > 0) printReport({ path, servers: undefined, faults, findings: [] }, flags, io);
+  else if (flags.isJson) {
     const { code, message, hint } = error;
-    io.stdout(
-      `${JSON.stringify({ success: false, code, error: message, hint, path, faults: [], findings: [] }, null, 2)}\n`,
-    );
+    printData({ success: false, code, error: message, hint, path, faults: [], findings: [] }, flags, io);
   } else
     io.stderr(`${oneLine(error.message)}${error.hint === undefined ? "" : `\n${oneLine(error.hint)}`}\n`);
   return exit;

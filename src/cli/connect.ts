@@ -13,9 +13,10 @@ import { messageOf, ProxyError } from "../core/errors.ts";
 import type { Config } from "../core/settings.ts";
 import { diffLines } from "../lib/line_diff.ts";
 import { redactText } from "../lib/redact.ts";
-import { openApiKey, readApiKey } from "../state/api_key.ts";
+import { readApiKey, unlockApiKey } from "../state/api_key.ts";
 import { loadConfig, parseConfig } from "../state/config.ts";
 import { readDaemonNote } from "../state/daemon.ts";
+import type { Keyring } from "../state/keyring.ts";
 import { ClientFile } from "./client_file.ts";
 import type { FileChange } from "./client_file.ts";
 import { CLIENTS, findClient, join } from "./clients.ts";
@@ -34,6 +35,8 @@ const LOOPBACKS: ReadonlySet<string> = new Set(["127.0.0.1", "localhost", "[::1]
 export interface ConnectIo extends CommandIo {
   /** @default that of this process */
   readonly platform?: NodeJS.Platform;
+  /** Where a key may lie that the configuration refers to. @default the system's */
+  readonly keyring?: Keyring;
   /** The command line of this program. @default found */
   readonly program?: readonly string[];
 }
@@ -58,7 +61,7 @@ export interface Target {
   readonly isRunning: boolean;
   readonly command: readonly string[];
   /** Gives the key, if there is one yet. */
-  readonly readKey: () => string | undefined;
+  readonly readKey: () => Promise<string | undefined>;
 }
 
 /** Runs `connect`; resolves with the exit code. */
@@ -114,7 +117,7 @@ async function connect(asked: Asked, { io, isPreview }: Run): Promise<number> {
   const { name, isForced } = asked;
   const file = openFile(asked, io);
   const target = await readTarget(asked.flags, io);
-  const { entry, secret } = entryFor(asked, { target, file });
+  const { entry, secret } = await entryFor(asked, { target, file });
   if (file.leadsTo(entry)) return report(asked, { io, file, action: "unchanged", target });
   if (file.entry !== undefined && !isForced && !file.isOwn && !isOurs(file.entry, target)) {
     throw new ProxyError(
@@ -193,7 +196,8 @@ export async function readTarget(flags: GlobalFlags, io: ConnectIo): Promise<Tar
     url: base === undefined ? undefined : `${base}/mcp`,
     isRunning: note !== undefined,
     command: [...(io.program ?? ownProgram()), "serve", "--stdio", ...places],
-    readKey: () => (settings.apiKey ? openApiKey(settings, env) : readApiKey(settings.dataDir)),
+    readKey: async () =>
+      settings.apiKey ? unlockApiKey(settings, { env, keyring: io.keyring }) : readApiKey(settings.dataDir),
   };
 }
 
@@ -227,7 +231,10 @@ interface Entry {
   readonly secret: string | undefined;
 }
 
-function entryFor(asked: Asked, given: { readonly target: Target; readonly file: ClientFile }): Entry {
+async function entryFor(
+  asked: Asked,
+  given: { readonly target: Target; readonly file: ClientFile },
+): Promise<Entry> {
   const { client, form, name } = asked;
   const { url, command } = given.target;
   const isByUrl = form === undefined ? client.http !== undefined && url !== undefined : form === "http";
@@ -245,19 +252,19 @@ function entryFor(asked: Asked, given: { readonly target: Target; readonly file:
       hint: "Set 'listen' to a port, or connect with --stdio",
     });
   }
-  const secret = secretFor(asked, given);
+  const secret = await secretFor(asked, given);
   const headers = secret === undefined ? {} : { [KEY_HEADER]: secret };
   return { entry: client.http({ url, headers }, name), secret };
 }
 
 /** What opens the proxy, when it has to be opened; refused where others could read it. */
-function secretFor(
+async function secretFor(
   asked: Asked,
   { target, file }: { readonly target: Target; readonly file: ClientFile },
-): string | undefined {
+): Promise<string | undefined> {
   const { settings } = target.config;
   if (asked.token === undefined && !settings.requireMcpAuth) return undefined;
-  const key = asked.token ?? target.readKey();
+  const key = asked.token ?? (await target.readKey());
   if (key === undefined) {
     throw new ProxyError(
       "NOT_REACHABLE",

@@ -11,6 +11,7 @@ import { textFlag } from "./command.ts";
 import type { CommandIo } from "./command.ts";
 import { readWords } from "./help.ts";
 import { countText, printData } from "./output.ts";
+import { withProgress } from "./progress.ts";
 import { styleOf } from "./style.ts";
 import type { Paint, Style } from "./style.ts";
 
@@ -29,7 +30,8 @@ const MIN_WIDTH = 40;
 export async function runDoctor(args: readonly string[], io: CommandIo): Promise<number> {
   const { flags, values } = readWords("doctor", args);
   const server = textFlag(values["server"]);
-  const { data } = await (await findDaemon(flags, io)).get("/doctor");
+  const api = await findDaemon(flags, io);
+  const { data } = await withProgress("Looking", { io, work: () => api.get("/doctor") });
   const { findings: all } = data as { readonly findings: readonly FindingRow[] };
   const findings = server === undefined ? all : all.filter((finding) => finding.server === server);
   const isBad = findings.some(({ level }) => level === "error");

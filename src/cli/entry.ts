@@ -12,6 +12,7 @@ import { textFlag } from "./command.ts";
 import type { CommandIo, GlobalFlags, ReadCommand } from "./command.ts";
 import { readWords, usageOf } from "./help.ts";
 import { printData } from "./output.ts";
+import { withProgress } from "./progress.ts";
 import { envOf, headersOf } from "./upstream_change.ts";
 
 /** What a change of the configuration came to, as the API tells it. */
@@ -42,11 +43,9 @@ export async function addServer(args: readonly string[], io: CommandIo): Promise
   }
   const api = await findDaemon(flags, io);
   try {
-    const { data } = await api.post("/servers", {
-      name,
-      ...entryOf(command, { url, argv }),
-      ...steering(values),
-    });
+    const body = { name, ...entryOf(command, { url, argv }), ...steering(values) };
+    const work = () => api.post("/servers", body);
+    const { data } = await withProgress(workText(values), { io, work });
     printChange(data as ChangeData, { flags, io, isDryRun: values["dry-run"] === true });
     return 0;
   } catch (error) {
@@ -94,7 +93,9 @@ export async function patchServer(args: readonly string[], io: CommandIo): Promi
   }
   const patch = readPatch(words);
   const api = await findDaemon(flags, io);
-  const { data } = await api.patch(`/servers/${encodeURIComponent(name)}`, { ...patch, ...steering(values) });
+  const path = `/servers/${encodeURIComponent(name)}`;
+  const work = () => api.patch(path, { ...patch, ...steering(values) });
+  const { data } = await withProgress(workText(values), { io, work });
   printChange(data as ChangeData, { flags, io, isDryRun: values["dry-run"] === true });
   return 0;
 }
@@ -139,6 +140,10 @@ export async function renameServer(args: readonly string[], io: CommandIo): Prom
   const { data } = await api.patch(`/servers/${encodeURIComponent(name)}`, { name: to });
   printChange(data as ChangeData, { flags, io, isDryRun: false });
   return 0;
+}
+
+function workText(values: ReadCommand["values"]): string {
+  return values["verify"] === true ? "Connecting on trial" : "Changing the configuration";
 }
 
 function steering(values: ReadCommand["values"]): Readonly<Record<string, true>> {
@@ -191,7 +196,7 @@ function changeText({
       : `'${server}' ${words[kind] ?? (mode ? "moved" : kind)}`;
   const details = [
     ...(keys.length > 0 ? [keys.join(", ")] : []),
-    ...(mode === undefined ? [] : [`${mode.before ?? "new"} → ${mode.after}`]),
+    ...(mode === undefined ? [] : [mode.before ? `${mode.before} → ${mode.after}` : mode.after]),
     ...(restarts && kind !== "add" ? ["restarts"] : []),
   ];
   return details.length === 0 ? what : `${what}: ${details.join("; ")}`;

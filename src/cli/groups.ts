@@ -14,6 +14,7 @@ import type { CommandIo, ReadCommand } from "./command.ts";
 import { readWords, runVerb } from "./help.ts";
 import type { Verb } from "./help.ts";
 import { countText, formatRecord, printData } from "./output.ts";
+import { withProgress } from "./progress.ts";
 import { serverLines, summaryOf } from "./servers.ts";
 import type { ServerPage, ServerRow } from "./servers.ts";
 import { readPatience, settle, standingsOf } from "./settle.ts";
@@ -258,7 +259,8 @@ async function act(
       ? []
       : ((await api.get(`${pathOf(word)}/members`)).data as { readonly servers: readonly string[] }).servers;
   const before = await standingsOf(api, names);
-  const { data } = await api.post(`${pathOf(word)}/${verb}`, isDryRun ? { dry_run: true } : {});
+  const work = () => api.post(`${pathOf(word)}/${verb}`, isDryRun ? { dry_run: true } : {});
+  const { data } = await withProgress("Changing the servers of the group", { io, work });
   const batch = data as Parameters<typeof printBatch>[0];
   const code = printBatch(batch, { flags, io });
   if (patience === undefined || isDryRun) return code;

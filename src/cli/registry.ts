@@ -15,7 +15,7 @@ import type { CommandIo, ReadCommand } from "./command.ts";
 import { readWords, runVerb, usageOf } from "./help.ts";
 import { countText, printData } from "./output.ts";
 import { formatTable } from "./table.ts";
-import { envOf, headersOf } from "./upstream_change.ts";
+import { envOf, headersOf, heldNote } from "./upstream_change.ts";
 
 const DEFAULT_LIMIT = 10;
 
@@ -153,8 +153,6 @@ async function add(args: readonly string[], io: CommandIo): Promise<number> {
     .filter((input) => !given.has(input.name))
     .map(({ kind, name: key }) => `${key} (${kind})`);
   if (missing.length > 0) io.stdout(`It needs ${oneLine(missing.join(", "))}\n`);
-  if (quarantined === true) {
-    io.stdout(`It is quarantined: approve it with 'mcpproxy upstream approve ${oneLine(server)}'\n`);
-  }
+  if (quarantined === true) io.stdout(heldNote(server));
   return 0;
 }

@@ -89,9 +89,8 @@ function printRows(
   }
   for (const row of rows) {
     const [id = "", ...cells] = row.map(oneLine);
-    const text = cells.pop() ?? "";
-    io.stdout(`${style.bold(id)}  ${style.dim(cells.join("  "))}\n`);
-    if (text !== "") io.stdout(`  ${fit(text, columns - 2).trimEnd()}\n`);
+    const rest = fit(cells.join("  "), columns - 2).trimEnd();
+    io.stdout(`${style.bold(id)}\n${rest === "" ? "" : `  ${rest}\n`}`);
   }
 }
 

@@ -136,7 +136,8 @@ async function isHeld(name: string, api: ApiClient): Promise<boolean> {
   return (data as { readonly quarantined: boolean }).quarantined;
 }
 
-function heldNote(name: string): string {
+/** What a person has to do for a server that was added. */
+export function heldNote(name: string): string {
   return `It is quarantined: approve it with 'mcpproxy upstream approve ${oneLine(name)}'\n`;
 }
 

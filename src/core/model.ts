@@ -39,6 +39,22 @@ export type Era = "legacy" | "modern";
 /** Why an attempt to connect failed; decides whether it is retried. */
 export type FailureClass = "config" | "auth" | "timeout" | "exit" | "network" | "protocol" | "rate_limited";
 
+/** The clients whose configurations are known, and our own form. */
+export const IMPORT_FORMATS = [
+  "claude_desktop",
+  "claude_code",
+  "cursor",
+  "vscode",
+  "windsurf",
+  "zed",
+  "goose",
+  "codex",
+  "gemini",
+  "mcpproxy",
+] as const;
+/** One of {@link IMPORT_FORMATS}. */
+export type ImportFormat = (typeof IMPORT_FORMATS)[number];
+
 /** Any JSON value. */
 export type Json = null | boolean | number | string | readonly Json[] | JsonObject;
 /** A JSON object. */

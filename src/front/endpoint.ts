@@ -10,9 +10,8 @@ import type { McpHttpHandler, Server, ServerContext } from "@modelcontextprotoco
 import { Hono } from "hono";
 import type { Context } from "hono";
 
-import { messageOf } from "../core/errors.ts";
+import { messageOf, ProxyError } from "../core/errors.ts";
 import type { EventBus } from "../core/events.ts";
-import { OPEN } from "../core/principal.ts";
 import type { Principal } from "../core/principal.ts";
 import type { CallOrigin } from "../gateway/caller.ts";
 import type { Sessions } from "../gateway/sessions.ts";
@@ -139,7 +138,7 @@ export class McpEndpoint implements AsyncDisposable {
 
   #route(path: string, addressOf: (context: Context<EndpointEnv>) => McpAddress): void {
     this.routes.all(path, (context) => {
-      const principal = context.get("principal") ?? OPEN;
+      const principal = askerOf(context.get("principal"));
       const served = this.#options.toolsets.find(addressOf(context), principal);
       this.#facts.set(context.req.raw, { requestId: context.get("requestId"), principal });
       return this.#serve(context.req.raw, { channel: this.#channelOf(served), principal });
@@ -173,7 +172,7 @@ export class McpEndpoint implements AsyncDisposable {
   }
 
   #modernOf(channel: Channel, { sdk, createMcpServer }: Loaded): McpHttpHandler {
-    channel.modern ??= sdk.createMcpHandler(() => createMcpServer(channel.toolset, this.#peer(OPEN)), {
+    channel.modern ??= sdk.createMcpHandler(() => createMcpServer(channel.toolset, this.#peer()), {
       legacy: "reject",
       keepAliveMs: KEEP_ALIVE_MS,
       maxRequestBodySize: MAX_BODY_BYTES,
@@ -199,7 +198,7 @@ export class McpEndpoint implements AsyncDisposable {
     { channel, principal, loaded }: Addressee & { readonly loaded: Loaded },
   ): Promise<Response> {
     const { sdk, createMcpServer } = loaded;
-    const server = createMcpServer(channel.toolset, this.#peer(principal));
+    const server = createMcpServer(channel.toolset, this.#peer());
     const bond = { key: channel.key, principal: principal.id };
     const transport = new sdk.WebStandardStreamableHTTPServerTransport({
       sessionIdGenerator: () => crypto.randomUUID(),
@@ -218,11 +217,11 @@ export class McpEndpoint implements AsyncDisposable {
   }
 
   /** What a token permits may change while its session is open: each request says anew who sends it. */
-  #peer(opener: Principal) {
+  #peer() {
     const factsOf = ({ http }: ServerContext): RequestFacts | undefined =>
       http?.req && this.#facts.get(http.req);
     return {
-      principalOf: (context: ServerContext): Principal => factsOf(context)?.principal ?? opener,
+      principalOf: (context: ServerContext): Principal => askerOf(factsOf(context)?.principal),
       // Every call of a tool passes here once.
       originOf: (context: ServerContext): CallOrigin => {
         const session = context.sessionId === undefined ? undefined : shortOf(context.sessionId);
@@ -247,6 +246,12 @@ export class McpEndpoint implements AsyncDisposable {
 interface Addressee {
   readonly channel: Channel;
   readonly principal: Principal;
+}
+
+/** @throws {ProxyError} `AUTH_REQUIRED` for a request that came by no door: nobody is taken for whoever may do all */
+function askerOf(principal: Principal | undefined): Principal {
+  if (principal !== undefined) return principal;
+  throw new ProxyError("AUTH_REQUIRED", "Cannot answer: nobody knows who asks");
 }
 
 async function loadSdk() {

@@ -62,9 +62,12 @@ export function createMcpServer(toolset: Toolset, peer: McpPeer): Server {
   server.setRequestHandler("tools/call", async ({ params }, context) => {
     const principal = peer.principalOf(context);
     if (!toolset.has(params.name, principal)) {
+      const way = toolset.has("retrieve_tools", principal)
+        ? "find tools with retrieve_tools"
+        : "see tools/list";
       throw new ProtocolError(
         ProtocolErrorCode.InvalidParams,
-        `Cannot call '${params.name}': there is no such tool here; tools/list has those there are`,
+        `Cannot call '${params.name}': there is no such tool here; ${way}`,
       );
     }
     const args = (params.arguments ?? {}) as JsonObject;

@@ -10,6 +10,7 @@ import type { KnownTool } from "../catalog/known_tool.ts";
 import type { SearchExplanation } from "../catalog/search.ts";
 import { splitToolId } from "../core/model.ts";
 import type { CallVariant } from "../core/model.ts";
+import { ADMIN } from "../core/principal.ts";
 import type { Principal } from "../core/principal.ts";
 import { MAX_FOUND } from "./finder.ts";
 import { meantBy, reasonsFor } from "./preflight.ts";
@@ -109,7 +110,7 @@ export function explainTool(request: ExplainRequest, deps: ExplainDeps): Explana
       ...held.map(({ code, message, hint }) => ({ code, message, hint })),
       ...(isOnOffer && fared === undefined ? [NOT_INDEXED] : []),
       ...(searched === undefined ? [] : searchReasons(searched)),
-      ...(tool === undefined ? [] : sideReasons(tool, deps)),
+      ...(tool === undefined ? [] : sideReasons(tool, asked)),
     ],
     ...(held.some(({ code }) => code === "SERVER_UNKNOWN") ? {} : serverOf(id, deps)),
     ...(tool === undefined ? {} : { call_with: deps.finder.callWith(tool) }),
@@ -155,7 +156,10 @@ function searchReasons({
 }
 
 /** What does not stand in the way, but may explain a surprise. */
-function sideReasons(tool: KnownTool, { catalog, directNameOf }: ExplainDeps): ExplainedReason[] {
+function sideReasons(
+  tool: KnownTool,
+  { catalog, directNameOf, finder, principal = ADMIN }: ExplainDeps & { readonly principal?: Principal },
+): ExplainedReason[] {
   const reasons: ExplainedReason[] = [];
   if (catalog.isStale(tool.server)) {
     reasons.push({
@@ -166,9 +170,12 @@ function sideReasons(tool: KnownTool, { catalog, directNameOf }: ExplainDeps): E
   }
   const direct = directNameOf?.(tool.id);
   if (direct?.takenBy !== undefined) {
+    // Of a server the asker may not reach, the tool is not named.
+    const isKnown = finder.mayReach(principal, splitToolId(direct.takenBy)?.server ?? "");
+    const other = isKnown ? `'${direct.takenBy}'` : "another tool";
     reasons.push({
       code: "DIRECT_NAME_TAKEN",
-      message: `Where tools are called directly it is left out: its name '${direct.name}' is that of '${direct.takenBy}'`,
+      message: `Where tools are called directly it is left out: its name '${direct.name}' is that of ${other}`,
       hint: "Rename one of the two servers, or call it by its id at /mcp",
     });
   }

@@ -8,12 +8,13 @@
  */
 import { basename } from "node:path";
 
+import type { ImportFormat } from "../core/model.ts";
 import type { Settings } from "../core/settings.ts";
 import { isSameJson } from "../lib/json_patch.ts";
 import type { PlanOperation } from "../state/config_plan.ts";
 import type { Configuration } from "./configuration.ts";
 import { folderName, readForeign } from "./import_forms.ts";
-import type { ForeignServer, ImportFormat, Placeholder } from "./import_forms.ts";
+import type { ForeignServer, Placeholder } from "./import_forms.ts";
 
 /** What is to be brought in. */
 export interface ImportRequest {

@@ -9,24 +9,10 @@
 import { basename } from "node:path";
 
 import { ProxyError } from "../core/errors.ts";
+import { IMPORT_FORMATS } from "../core/model.ts";
+import type { ImportFormat } from "../core/model.ts";
 import { parseJsonc } from "../lib/jsonc.ts";
 import { isList, isRecord } from "../state/config_fault.ts";
-
-/** The forms that are known. */
-export const IMPORT_FORMATS = [
-  "claude_desktop",
-  "claude_code",
-  "cursor",
-  "vscode",
-  "windsurf",
-  "zed",
-  "goose",
-  "codex",
-  "gemini",
-  "mcpproxy",
-] as const;
-/** One of {@link IMPORT_FORMATS}. */
-export type ImportFormat = (typeof IMPORT_FORMATS)[number];
 
 /** A value a person has to provide, since the client asked for it or kept it elsewhere. */
 export interface Placeholder {

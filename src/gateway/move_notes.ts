@@ -14,12 +14,39 @@ import type { Tokens } from "../state/tokens.ts";
 export interface MoveDeps {
   readonly catalog: Catalog;
   readonly intake: Intake;
-  readonly tokens: Pick<Tokens, "renameServer">;
+  readonly tokens: Pick<Tokens, "renameServers">;
   readonly log: Log;
 }
 
-/** What a move of a server means for its tools and the log. */
-export function noteMove(event: ProxyEvent, { catalog, intake, tokens, log }: MoveDeps): void {
+/** Tells of the moves of servers. */
+export class MoveNotes {
+  readonly #deps: MoveDeps;
+  /** Renames of one change, new names by old ones. */
+  #renamed = new Map<string, string>();
+
+  constructor(deps: MoveDeps) {
+    this.#deps = deps;
+  }
+
+  /** What a move of a server means for its tools, the tokens that name it, and the log. */
+  note(event: ProxyEvent): void {
+    const { type, server } = event;
+    if (type === "server_renamed" && server !== undefined) this.#renamed.set(event.data.from, server);
+    // All at once: of servers that swap their names each keeps what is its own.
+    else if (type !== "server_state_changed" && this.#renamed.size > 0) this.#rename();
+    noteMove(event, this.#deps);
+  }
+
+  #rename(): void {
+    const { intake, tokens } = this.#deps;
+    const renamed = this.#renamed;
+    this.#renamed = new Map();
+    intake.rename(renamed);
+    tokens.renameServers(renamed);
+  }
+}
+
+function noteMove(event: ProxyEvent, { catalog, intake, log }: MoveDeps): void {
   const { server } = event;
   if (event.type === "server_state_changed" && server !== undefined) {
     const { before, after, reason } = event.data;
@@ -38,9 +65,6 @@ export function noteMove(event: ProxyEvent, { catalog, intake, tokens, log }: Mo
     log.info("A server is back", { server, mode: event.data.mode });
   } else if (event.type === "server_removed" && server !== undefined) {
     intake.forget(server);
-  } else if (event.type === "server_renamed" && server !== undefined) {
-    intake.rename(event.data.from, server);
-    tokens.renameServer(event.data.from, server);
   } else if (event.type === "auto_disable_suspended" || event.type === "proxy_state_changed") {
     log.info(event.type.replaceAll("_", " "), { ...event.data });
   }

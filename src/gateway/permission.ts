@@ -5,7 +5,7 @@
  * (`read_only_mode`, `disable_management`, `allow_server_add`, `allow_server_remove`). Invariant: every surface asks
  * here, so a rule holds on all of them. Checks in the routes were rejected: MCP and the command line would have others.
  */
-import type { Groups } from "../catalog/groups.ts";
+import type { Group, Groups } from "../catalog/groups.ts";
 import { ProxyError } from "../core/errors.ts";
 import type { CallVariant } from "../core/model.ts";
 import type { Permission, Principal } from "../core/principal.ts";
@@ -39,6 +39,22 @@ export function mayReach(principal: Principal, server: string, groups: Groups): 
 /** Whether there are servers a principal may not reach. */
 export function isScoped({ servers, groups }: Principal): boolean {
   return servers !== undefined || groups !== undefined;
+}
+
+/**
+ * A group by id, name or slug. One without a server the principal may know of is none for it, nor are others named.
+ *
+ * @throws {ProxyError} `GROUP_UNKNOWN`
+ */
+export function groupFor(
+  group: string | number,
+  { groups, principal }: { readonly groups: Groups; readonly principal: Principal | undefined },
+): Group {
+  if (principal === undefined || !isScoped(principal)) return groups.get(group);
+  const found = groups.find(group);
+  const members = found === undefined ? [] : groups.members(found.id);
+  if (found !== undefined && members.some((name) => mayReach(principal, name, groups))) return found;
+  throw new ProxyError("GROUP_UNKNOWN", `Cannot find a group named '${group}'`, { data: { group } });
 }
 
 function membersOf(principal: Principal, groups: Groups): ReadonlySet<string> {

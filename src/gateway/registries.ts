@@ -9,11 +9,8 @@
 import { ProxyError } from "../core/errors.ts";
 import type { RegistryDefinition, Settings } from "../core/settings.ts";
 import { nearestWord } from "../lib/nearest.ts";
-import { fetchPublic, PublicFetchError } from "../lib/public_fetch.ts";
 import type { PublicFetchOptions } from "../lib/public_fetch.ts";
 import { BUILTIN_PROTOCOL } from "../state/registries.ts";
-import { referenceServers } from "./reference_servers.ts";
-import { readRegistryPage } from "./registry_entry.ts";
 import type { RegistryPage, RegistryServer } from "./registry_entry.ts";
 
 /** Options of {@link Registries}. */
@@ -128,17 +125,23 @@ export class Registries {
     const registry = this.get(id);
     const wanted = server.toLowerCase();
     const found: RegistryServer[] = [];
+    const ids = new Set<string>();
     for await (const page of this.#pagesOf(registry, [wanted])) {
       const exact = page.find((one) => one.id.toLowerCase() === wanted);
       if (exact !== undefined) return exact;
       found.push(...page.filter((one) => one.name.toLowerCase() === wanted));
+      for (const one of page) ids.add(one.id);
     }
     const [only] = found;
     if (only !== undefined) return only;
+    const meant = nearestWord(wanted, ids);
     throw new ProxyError(
       "REGISTRY_UNKNOWN",
       `Cannot find a server '${server.slice(0, 100)}' in registry '${registry.id}'`,
-      { hint: "Search it first; the id stands in the answer" },
+      {
+        hint:
+          meant === undefined ? "Search it first; the id stands in the answer" : `Did you mean '${meant}'?`,
+      },
     );
   }
 
@@ -147,6 +150,7 @@ export class Registries {
     words: readonly string[],
   ): AsyncGenerator<readonly RegistryServer[]> {
     if (registry.protocol === BUILTIN_PROTOCOL) {
+      const { referenceServers } = await import("./reference_servers.ts");
       yield referenceServers(registry.id);
       return;
     }
@@ -181,6 +185,7 @@ export class Registries {
   }
 
   async #ask(registry: RegistryDefinition, address: string): Promise<RegistryPage> {
+    const { fetchPublic, PublicFetchError } = await import("../lib/public_fetch.ts");
     const { fetch = fetchPublic } = this.#options;
     let text: string;
     try {
@@ -205,6 +210,7 @@ export class Registries {
     } catch (error) {
       throw failed(registry, "the answer is not JSON", { cause: error, hint: "Look at its 'servers_url'" });
     }
+    const { readRegistryPage } = await import("./registry_entry.ts");
     return readRegistryPage(answer, registry);
   }
 }

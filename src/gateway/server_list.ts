@@ -14,7 +14,7 @@ import type { Category, ConnectionState, Server } from "../core/model.ts";
 import type { Principal } from "../core/principal.ts";
 import { redactArgs, redactText, redactUrl, redactValue, secretValues } from "../lib/redact.ts";
 import type { Upstream, Upstreams } from "../upstream/upstreams.ts";
-import { mayReach } from "./permission.ts";
+import { groupFor, mayReach } from "./permission.ts";
 
 /** What a list of servers reads. */
 export interface ServerListDeps {
@@ -257,7 +257,7 @@ function healthOf({ server, mode, category, status }: Upstream): Health {
 
 /** All of what is asked for has to hold. */
 function filterOf(query: ServerQuery, { configuration }: ServerListDeps): (upstream: Upstream) => boolean {
-  const { group, q, protocol, tag } = query;
+  const { group, q, protocol, tag, principal } = query;
   const conditions: ((upstream: Upstream) => boolean)[] = [];
   const categories = wordsOf("category", query.category, CATEGORIES);
   if (categories) conditions.push(({ category }) => categories.has(category));
@@ -267,7 +267,7 @@ function filterOf(query: ServerQuery, { configuration }: ServerListDeps): (upstr
   if (states) conditions.push(({ connection }) => states.has(connection));
   if (group) {
     const { groups } = configuration;
-    const members = new Set(groups.members(groups.get(group).id));
+    const members = new Set(groups.members(groupFor(group, { groups, principal }).id));
     conditions.push(({ server }) => members.has(server.name));
   }
   if (protocol) {

@@ -19,7 +19,7 @@ import type { PlanOperation } from "../state/config_plan.ts";
 import type { Upstream, Upstreams } from "../upstream/upstreams.ts";
 import type { BatchRequest, Batches } from "./batches.ts";
 import type { Change, Configuration } from "./configuration.ts";
-import { assertMayManage, mayReach } from "./permission.ts";
+import { assertMayManage, groupFor, isScoped, mayReach } from "./permission.ts";
 import { listServers, serverView } from "./server_list.ts";
 import type { ServerPage, ServerQuery, ServerView } from "./server_list.ts";
 
@@ -190,13 +190,18 @@ export class Steering {
     else upstream.disconnect("stopped");
   }
 
-  /** The groups that hold a server the principal may know of. */
+  /** The groups that hold a server the principal may know of; others are not counted. */
   listGroups(principal?: Principal): readonly Group[] {
     const groups = this.#groups;
     const all = groups.list();
-    if (principal === undefined || (principal.servers === undefined && principal.groups === undefined))
-      return all;
-    return all.filter(({ id }) => groups.members(id).some((name) => mayReach(principal, name, groups)));
+    if (principal === undefined || !isScoped(principal)) return all;
+    const countOf = (names: readonly string[]): number =>
+      names.filter((name) => mayReach(principal, name, groups)).length;
+    return all.flatMap((group) => {
+      const totalCount = countOf(groups.members(group.id));
+      const ownCount = countOf(groups.members(group.id, { deep: false }));
+      return totalCount === 0 ? [] : [{ ...group, ownCount, totalCount }];
+    });
   }
 
   /**
@@ -205,12 +210,7 @@ export class Steering {
    * @throws {ProxyError} `GROUP_UNKNOWN`
    */
   getGroup(group: string | number, principal?: Principal): Group {
-    if (principal === undefined || (principal.servers === undefined && principal.groups === undefined))
-      return this.#groups.get(group);
-    const known = this.#groups.find(group);
-    const isKnown = this.listGroups(principal).some(({ id }) => id === known?.id);
-    if (known !== undefined && isKnown) return known;
-    throw new ProxyError("GROUP_UNKNOWN", `Cannot find a group named '${group}'`, { data: { group } });
+    return groupFor(group, { groups: this.#groups, principal });
   }
 
   /** Names of a group's servers, those of the groups below it among them. @throws {ProxyError} `GROUP_UNKNOWN` */

@@ -15,7 +15,7 @@ import type { Principal } from "../core/principal.ts";
 import { isCallable } from "../upstream/transition.ts";
 import type { Upstream, Upstreams } from "../upstream/upstreams.ts";
 import type { Finder } from "./finder.ts";
-import { mayCall } from "./permission.ts";
+import { groupFor, mayCall } from "./permission.ts";
 
 /** What a list of tools reads. */
 export interface ToolListDeps {
@@ -92,7 +92,7 @@ interface Shelf {
 function shelvesOf(query: ToolQuery, { upstreams, catalog, finder, configuration }: ToolListDeps): Shelf[] {
   const { server: wanted, group, principal = ADMIN } = query;
   const { groups } = configuration;
-  const members = group ? new Set(groups.members(groups.get(group).id)) : undefined;
+  const members = group ? new Set(groups.members(groupFor(group, { groups, principal }).id)) : undefined;
   return upstreams.list().flatMap((upstream) => {
     const { name } = upstream.server;
     if (wanted !== undefined && name !== wanted) return [];

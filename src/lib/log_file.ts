@@ -10,8 +10,6 @@
 import { createReadStream, createWriteStream } from "node:fs";
 import { appendFile, mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { pipeline } from "node:stream/promises";
-import { createGzip } from "node:zlib";
 import { Semaphore } from "./semaphore.ts";
 
 /** How long a line may wait for others to be written with it. */
@@ -220,6 +218,11 @@ function timeOf(suffix: string): number {
 /** Under another name until it is whole, so that a half one is never taken for a backup. */
 async function compressFile(path: string): Promise<void> {
   const temporary = `${path}.gz.tmp`;
+  // Reading both takes longer than the rest of a start's log.
+  const [{ pipeline }, { createGzip }] = await Promise.all([
+    import("node:stream/promises"),
+    import("node:zlib"),
+  ]);
   const target = createWriteStream(temporary, { mode: 0o600 });
   await pipeline(createReadStream(path), createGzip(), target);
   await rename(temporary, `${path}.gz`);

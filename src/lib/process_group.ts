@@ -16,6 +16,7 @@ const LOOK_COST_FACTOR = 4;
 /** A process that runs. */
 export interface RunningProcess {
   readonly pid: number;
+  readonly parent: number;
   readonly pgid: number;
 }
 
@@ -99,9 +100,9 @@ function look(since: number): Look {
   const takenAt = performance.now();
   const processes = readdirSync("/proc").flatMap((entry): RunningProcess[] => {
     if (!/^\d+$/.test(entry)) return [];
-    const [state, , group] = statOf(Number(entry)) ?? [];
+    const [state, parent, group] = statOf(Number(entry)) ?? [];
     if (state === undefined || state === "Z" || state === "X") return [];
-    return [{ pid: Number(entry), pgid: Number(group) }];
+    return [{ pid: Number(entry), parent: Number(parent), pgid: Number(group) }];
   });
   const groups = new Set(processes.map(({ pgid }) => pgid));
   lastLook = { takenAt, costMs: performance.now() - takenAt, processes, groups };

@@ -5,11 +5,16 @@
  * (snapshots, heartbeats) is passed over; ids are kept in the order of arrival, so that gaps, doubles and disorder show.
  */
 
+/** What the proxy closes a reader with that does not keep up. */
+const TOO_SLOW = 1013;
+
 /** An event as it arrived. */
 export interface Arrival {
   readonly id: number;
   readonly type: string;
   readonly server?: string;
+  /** Of the configuration, when it is the effect of a change. */
+  readonly revision?: number;
   readonly data: Readonly<Record<string, unknown>>;
   /** Unix milliseconds of the publish. */
   readonly time: number;
@@ -20,23 +25,39 @@ export interface Arrival {
 /** Reads events until closed. */
 export class EventReader implements Disposable {
   readonly arrivals: Arrival[] = [];
+  /** How often it was told that something is missing, which the proxy no longer has. */
+  gaps = 0;
   readonly #end: () => void;
+  #lastId: number | undefined;
 
   private constructor(end: () => void) {
     this.#end = end;
   }
 
-  /** Opens a WebSocket and waits until it is open. */
+  /** Opens a WebSocket and waits until it is open; closed for being slow it comes back for what it missed, as clients do. */
   static async overSocket(url: string, key: string): Promise<EventReader> {
-    const socket = new WebSocket(`${url.replace(/^http/, "ws")}/ws/events`, {
-      headers: { "x-api-key": key },
-    } as unknown as string[]);
-    const reader = new EventReader(() => socket.close());
-    socket.addEventListener("message", ({ data }) => reader.#take(String(data)));
-    await new Promise<void>((resolve, reject) => {
-      socket.addEventListener("open", () => resolve());
-      socket.addEventListener("error", () => reject(new Error("The WebSocket was refused")));
+    let socket: WebSocket | undefined;
+    let isOver = false;
+    const reader = new EventReader(() => {
+      isOver = true;
+      socket?.close();
     });
+    const open = (): Promise<void> => {
+      const since = reader.#lastId === undefined ? "" : `?since=${reader.#lastId}`;
+      const opened = new WebSocket(`${url.replace(/^http/, "ws")}/ws/events${since}`, {
+        headers: { "x-api-key": key },
+      } as unknown as string[]);
+      socket = opened;
+      opened.addEventListener("message", ({ data }) => reader.#take(String(data)));
+      opened.addEventListener("close", ({ code }) => {
+        if (code === TOO_SLOW && !isOver) void open().catch(() => {});
+      });
+      return new Promise((resolve, reject) => {
+        opened.addEventListener("open", () => resolve());
+        opened.addEventListener("error", () => reject(new Error("The WebSocket was refused")));
+      });
+    };
+    await open();
     return reader;
   }
 
@@ -70,7 +91,9 @@ export class EventReader implements Disposable {
     const at = performance.timeOrigin + performance.now();
     try {
       const event = JSON.parse(text) as Partial<Arrival>;
+      if (event.type === "gap") this.gaps += 1;
       if (typeof event.id !== "number" || typeof event.type !== "string") return;
+      this.#lastId = event.id;
       this.arrivals.push({ ...(event as Arrival), at });
     } catch {
       // A heartbeat.

@@ -8,6 +8,7 @@
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { runningProcesses } from "../lib/process_group.ts";
 import { startProgram } from "../lib/program.ts";
 import type { Program } from "../lib/program.ts";
 
@@ -155,8 +156,9 @@ export class Subject implements AsyncDisposable {
     const timer = setTimeout(() => this.#child.kill("SIGKILL"), STOP_MS);
     const code = await this.#child.ended();
     clearTimeout(timer);
-    const left = children.filter(isAlive).length;
-    return { code, left, ms: performance.now() - beganAt };
+    const ms = performance.now() - beganAt;
+    const alive = new Set(runningProcesses().map(({ pid }) => pid));
+    return { code, left: children.filter((pid) => alive.has(pid)).length, ms };
   }
 
   /** `kill -9`. */
@@ -240,34 +242,8 @@ function noteOf(dataDir: string): { readonly pid: number; readonly url: string }
 
 /** All processes below one, zombies left out. */
 function descendantsOf(pid: number): number[] {
-  const children = new Map<number, number[]>();
-  for (const entry of readdirSync("/proc")) {
-    if (!/^\d+$/.test(entry)) continue;
-    const stat = statOf(Number(entry));
-    if (stat === undefined || stat.state === "Z") continue;
-    children.set(stat.parent, [...(children.get(stat.parent) ?? []), Number(entry)]);
-  }
-  const found: number[] = [];
-  const queue = [pid];
-  for (let next = queue.pop(); next !== undefined; next = queue.pop()) {
-    const below = children.get(next) ?? [];
-    found.push(...below);
-    queue.push(...below);
-  }
+  const children = Map.groupBy(runningProcesses(), ({ parent }) => parent);
+  const found = (children.get(pid) ?? []).map((child) => child.pid);
+  for (const next of found) found.push(...(children.get(next) ?? []).map((child) => child.pid));
   return found;
-}
-
-function isAlive(pid: number): boolean {
-  const stat = statOf(pid);
-  return stat !== undefined && stat.state !== "Z";
-}
-
-function statOf(pid: number): { readonly state: string; readonly parent: number } | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-    const [state = "", parent] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    return { state, parent: Number(parent) };
-  } catch {
-    return undefined;
-  }
 }

@@ -139,8 +139,8 @@ export interface PlannedChange {
   readonly from?: string;
   /** Keys of the entry that change; never their values, which may be secret. */
   readonly keys?: readonly string[];
-  /** The mode in the file before and after. */
-  readonly mode?: { readonly before: StartupMode; readonly after: StartupMode };
+  /** The mode in the file before and after; of a new server there is none before. */
+  readonly mode?: { readonly before?: StartupMode; readonly after: StartupMode };
   /** Whether its connection is closed and made anew. */
   readonly restarts: boolean;
 }
@@ -157,7 +157,10 @@ export function describePlan({ difference, refused, unchanged, updated, keys: by
     settings,
     restartRequired,
   } = difference;
-  const modeOf = new Map(modes.map(({ name, before, after }) => [name, { before, after }]));
+  const modeOf = new Map<string, PlannedChange["mode"]>([
+    ...added.map(({ name, startupMode: after }) => [name, { after }] as const),
+    ...modes.map(({ name, before, after }) => [name, { before, after }] as const),
+  ]);
   const isRestarted = new Set(restarted.map(({ name }) => name));
   const told = new Set<string>();
   const line = (server: string, kind: PlannedChange["kind"], from?: string): PlannedChange => {

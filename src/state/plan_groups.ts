@@ -39,6 +39,8 @@ export class DraftGroups {
   #items: readonly Item[];
   #definitions: readonly GroupDefinition[];
   #words: Slugs<GroupDefinition> | undefined;
+  /** The highest number there was, so that none is another group's within one change. */
+  #highest: number;
   #isReached = false;
 
   constructor(base: LoadedConfig) {
@@ -48,6 +50,7 @@ export class DraftGroups {
     this.#before = isList(groups) ? groups.map((group) => (isRecord(group) ? group : {})) : [];
     this.#items = this.#before.map((value, index) => ({ index, value }));
     this.#definitions = base.config.settings.groups;
+    this.#highest = highestOf(this.#definitions);
   }
 
   /** The groups as they are now. */
@@ -168,7 +171,7 @@ export class DraftGroups {
   }
 
   #nextId(): number {
-    return Math.max(0, ...this.#definitions.map(({ id }) => id)) + 1;
+    return Math.max(this.#highest, highestOf(this.#definitions)) + 1;
   }
 
   /** Writes the ids of groups that have none: by their place they would become others. */
@@ -212,4 +215,8 @@ export class DraftGroups {
     this.#definitions = groups;
     this.#words = undefined;
   }
+}
+
+function highestOf(groups: readonly GroupDefinition[]): number {
+  return groups.reduce((highest, { id }) => Math.max(highest, id), 0);
 }

@@ -8,6 +8,7 @@
 import type { Database } from "bun:sqlite";
 import { eq, sql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/bun-sqlite";
+import type { SQLiteTable } from "drizzle-orm/sqlite-core";
 import { children, servers, tools } from "./schema.ts";
 
 /** Prepares them all; they live as long as the database is open. */
@@ -35,7 +36,7 @@ export function prepareStatements(db: Database) {
     saveServer: orm
       .insert(servers)
       .values({ name: place("name"), firstSeenAt: place("firstSeenAt"), ...serverValues })
-      .onConflictDoUpdate({ target: servers.name, set: excluded(Object.keys(serverValues)) })
+      .onConflictDoUpdate({ target: servers.name, set: excluded(servers, Object.keys(serverValues)) })
       .prepare(),
     dropServer: orm
       .delete(servers)
@@ -104,7 +105,7 @@ function prepareChildren(orm: ReturnType<typeof drizzle>) {
 }
 
 /** The `SET column = excluded.column` part of an upsert. */
-function excluded(keys: readonly string[]) {
-  const columns = servers as unknown as Record<string, { readonly name: string }>;
+export function excluded(table: SQLiteTable, keys: readonly string[]) {
+  const columns = table as unknown as Record<string, { readonly name: string }>;
   return Object.fromEntries(keys.map((key) => [key, sql.raw(`excluded.${columns[key]?.name}`)]));
 }

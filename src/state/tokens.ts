@@ -15,6 +15,7 @@ import { ProxyError } from "../core/errors.ts";
 import { PERMISSIONS } from "../core/principal.ts";
 import type { Permission, Principal } from "../core/principal.ts";
 import { tokens } from "./schema.ts";
+import { excluded } from "./statements.ts";
 
 /** What every secret begins with. */
 export const TOKEN_PREFIX = "mcp_agt_";
@@ -186,16 +187,29 @@ export class Tokens {
     return known?.principal === principal && !known.token.isRevoked && known.token.expiresAt > this.#now();
   }
 
-  /** Follows a server that has another name now: whoever could reach it still can. */
-  renameServer(from: string, to: string): void {
+  /** Follows servers that have other names now, all at once: whoever could reach one still can. */
+  renameServers(renamed: ReadonlyMap<string, string>): void {
     for (const known of this.#byName.values()) {
-      const { token, hash } = known;
-      if (!token.servers.includes(from)) continue;
-      const after = { ...token, servers: token.servers.map((name) => (name === from ? to : name)) };
+      const { token, hash, reached } = known;
+      if (!token.servers.some((name) => renamed.has(name))) continue;
+      const after = { ...token, servers: token.servers.map((name) => renamed.get(name) ?? name) };
       // In place: streams and sessions of the token go on.
       known.token = after;
-      if (known.reached?.delete(from) === true) known.reached.add(to);
+      reached?.clear();
+      for (const name of after.servers) reached?.add(name);
       this.#deps.writeSoon(() => this.#statements.save.run(toRow(after, hash)));
+    }
+  }
+
+  /** Gives each group of a token its number now; one without a number is let go, before the disk knows of it. */
+  moveGroups(numberOf: (id: number) => number | undefined): void {
+    for (const { token, hash } of [...this.#byName.values()]) {
+      const groups = [...new Set(token.groups.flatMap((id) => numberOf(id) ?? []))];
+      if (groups.join() === token.groups.join()) continue;
+      const after = { ...token, groups };
+      // Another principal: what the former one has open ends.
+      this.#keep(after, hash);
+      this.#deps.writeNow(() => this.#statements.save.run(toRow(after, hash)));
     }
   }
 
@@ -283,14 +297,15 @@ function prepare(db: Database) {
       .values({ name: place("name"), ...values })
       .onConflictDoUpdate({
         target: tokens.name,
-        set: {
-          hash: sql`excluded.hash`,
-          prefix: sql`excluded.prefix`,
-          servers: sql`excluded.servers`,
-          expiresAt: sql`excluded.expires_at`,
-          lastUsedAt: sql`excluded.last_used_at`,
-          isRevoked: sql`excluded.is_revoked`,
-        },
+        set: excluded(tokens, [
+          "hash",
+          "prefix",
+          "servers",
+          "groups",
+          "expiresAt",
+          "lastUsedAt",
+          "isRevoked",
+        ]),
       })
       .prepare(),
     noteUse: orm

@@ -121,9 +121,18 @@ function categoryButton(category, stats) {
   return make("button", { type: "button", class: category, "aria-pressed": isChosen, on }, text);
 }
 
+/** All that decides what is started or reached: an address beside a command is no reason to hide the command. */
+function definitionOf({ command, args = [], url, working_dir: folder, env = {}, headers = {} }) {
+  const named = (what, values) =>
+    Object.keys(values).length > 0 ? `${what} ${Object.keys(values).join(", ")}` : "";
+  const started = [command, ...args].filter(Boolean).join(" ");
+  const parts = [started, url, folder && `in ${folder}`, named("with", env), named("sending", headers)];
+  return parts.filter(Boolean).join("\n");
+}
+
 function serverRow(server) {
   const { name, category, tool_count: tools, last_error: error, health } = server;
-  const where = server.url ?? [server.command, ...(server.args ?? [])].filter(Boolean).join(" ");
+  const where = definitionOf(server);
   const row = make("tr", { "data-server": name });
   // Whoever approves a server has to see what that starts.
   const about = category === "quarantined" ? where : (server.description ?? where);

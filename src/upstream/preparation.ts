@@ -7,7 +7,6 @@
  */
 import type { Server } from "../core/model.ts";
 import type { EnvironmentSettings } from "../core/settings.ts";
-import { LoginPath } from "../lib/login_path.ts";
 import { keyringNames, readKeys, SYSTEM_KEYRING } from "../state/keyring.ts";
 import type { Keyring } from "../state/keyring.ts";
 import type { Environment } from "../state/secrets.ts";
@@ -31,7 +30,12 @@ export type Prepare = (server: Server, environment: EnvironmentSettings) => Prom
 
 /** Makes the function that prepares starts on this system. */
 export function systemPreparation(env: Environment, keyring: Keyring = SYSTEM_KEYRING): Prepare {
-  return preparation({ keyring, loginPath: new LoginPath({ env }) });
+  let path: Promise<string> | undefined;
+  const get = (): Promise<string> => {
+    path ??= import("../lib/login_path.ts").then(({ LoginPath }) => new LoginPath({ env }).get());
+    return path;
+  };
+  return preparation({ keyring, loginPath: { get } });
 }
 
 /** Makes the function that prepares starts. */

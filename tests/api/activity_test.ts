@@ -264,6 +264,35 @@ test.each<[string, string, unknown, Record<string, unknown>]>([
     { name: "my group", description: "canary-env" },
     { type: "group_change", metadata: { action: "add", name: "my group" } },
   ],
+  [
+    "an import of several, and none of its values",
+    "POST /import",
+    {
+      text: JSON.stringify({
+        mcpServers: {
+          a: { command: "x", env: { A: "canary-env" } },
+          b: { command: "y", args: ["canary-env"] },
+        },
+      }),
+      dry_run: true,
+    },
+    {
+      type: "server_change",
+      metadata: { action: "import", dry_run: true, format: "claude_desktop", added: 2, servers: ["a", "b"] },
+    },
+  ],
+  [
+    "an import of one",
+    "POST /import",
+    { text: '{"mcpServers":{"a":{"command":"x"},"self":{"url":"file:///x"}}}', names: ["a"], dry_run: true },
+    { type: "server_change", server_name: "a", metadata: { action: "import", servers: ["a"] } },
+  ],
+  [
+    "a server of a registry",
+    "POST /registries/reference/servers/memory",
+    { name: "mine", env: { A: "canary-env" }, dry_run: true },
+    { type: "server_change", server_name: "mine", metadata: { action: "add", registry: "reference" } },
+  ],
   ["what is no JSON", "POST /servers", "{canary-env", { type: "server_change", status: "error" }],
 ])("%s is noted with who and what", async (_name, ask, body, like) => {
   const headers = { "x-request-id": `id-${crypto.randomUUID()}` };

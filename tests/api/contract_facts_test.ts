@@ -7,7 +7,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { JsonObject, ToolDefinition } from "../../src/core/model.ts";
 import { makeDefinition } from "../catalog/fixtures.ts";
-import { serveTools } from "../gateway/fixtures.ts";
+import { AGENT_TOOLS, serveTools } from "../gateway/fixtures.ts";
 import type { ToolUpstream } from "../gateway/fixtures.ts";
 import { openLiveProxy } from "../gateway/live_proxy.ts";
 import type { LiveProxy, LiveReply } from "../gateway/live_proxy.ts";
@@ -311,15 +311,7 @@ test("a session lists the proxy's tools, searches in both forms, and calls by wh
   expect(session.opened).toMatchObject({ protocolVersion: "2025-06-18", capabilities: { tools: {} } });
   const { tools } = (await session.ask("tools/list")).result as { tools: { name: string }[] };
   const names = tools.map(({ name }) => name);
-  for (const name of [
-    "retrieve_tools",
-    "describe_tool",
-    "call_tool_read",
-    "call_tool_write",
-    "call_tool_destructive",
-    "read_cache",
-  ])
-    expect(names).toContain(name);
+  for (const name of AGENT_TOOLS) expect(names).toContain(name);
   const found = await session.call("retrieve_tools", { query: "library owl", limit: 20, detail: "full" });
   const hits = (
     JSON.parse(found.text) as { tools: { name: string; call_with: string; inputSchema: unknown }[] }

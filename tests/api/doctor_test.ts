@@ -9,23 +9,13 @@ import { Doctor } from "../../src/gateway/doctor.ts";
 import { makeDefinition } from "../catalog/fixtures.ts";
 import { serveHttp } from "../fixtures/http_server.ts";
 import type { HttpFixture } from "../fixtures/http_server.ts";
-import { makeServer, stdioServer } from "../fixtures/upstreams.ts";
+import { FAULT, makeServer, stdioServer } from "../fixtures/upstreams.ts";
 import { openGateway, serveTools, settle } from "../gateway/fixtures.ts";
 import type { Gateway, ToolUpstream } from "../gateway/fixtures.ts";
 import { verifies } from "../requirements.ts";
 import { askApi } from "./scenario.ts";
 
 const DAY_MS = 86_400_000;
-const FAULT = {
-  file: "/etc/mcp_config.json",
-  line: 3,
-  column: 5,
-  key: "mcpServers[4].url",
-  message: "The URL is wrong",
-  advice: "Write one",
-  server: "faulty",
-};
-
 let gateway: Gateway;
 let upstream: ToolUpstream;
 let empty: ToolUpstream;

@@ -10,22 +10,12 @@ import type { PreflightAnswer } from "../../src/gateway/preflight.ts";
 import { makeDefinition } from "../catalog/fixtures.ts";
 import { serveHttp } from "../fixtures/http_server.ts";
 import type { HttpFixture } from "../fixtures/http_server.ts";
-import { makeServer } from "../fixtures/upstreams.ts";
+import { FAULT, makeServer } from "../fixtures/upstreams.ts";
 import { waitFor } from "../fixtures/wait.ts";
 import { openGateway, serveTools } from "../gateway/fixtures.ts";
 import type { Gateway, ToolUpstream } from "../gateway/fixtures.ts";
 import { verifies } from "../requirements.ts";
 import { askApi, testScenarios } from "./scenario.ts";
-
-const FAULT = {
-  file: "/etc/mcp_config.json",
-  line: 3,
-  column: 5,
-  key: "mcpServers[4].url",
-  message: "The URL is wrong",
-  advice: "Write one",
-  server: "faulty",
-};
 
 let gateway: Gateway;
 let upstream: ToolUpstream;

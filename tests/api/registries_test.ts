@@ -385,7 +385,13 @@ testScenarios(
       name: "an unknown server",
       ask: added("io.example/none"),
       status: 404,
-      like: { code: "REGISTRY_UNKNOWN" },
+      like: { code: "REGISTRY_UNKNOWN", hint: "Search it first; the id stands in the answer" },
+    },
+    {
+      name: "a misspelt server",
+      ask: "POST /registries/reference/servers/sequential-thinking",
+      status: 404,
+      like: { code: "REGISTRY_UNKNOWN", hint: "Did you mean 'sequentialthinking'?" },
     },
     {
       name: "a name that is taken",

@@ -5,7 +5,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { redactUrl } from "../../src/lib/redact.ts";
 import { makeDefinition } from "../catalog/fixtures.ts";
-import { makeServer, stdioServer } from "../fixtures/upstreams.ts";
+import { FAULT, makeServer, stdioServer } from "../fixtures/upstreams.ts";
 import { waitFor } from "../fixtures/wait.ts";
 import { openGateway, openProxy, serveTools, settle } from "../gateway/fixtures.ts";
 import type { Gateway, ToolUpstream } from "../gateway/fixtures.ts";
@@ -23,16 +23,6 @@ const CANARIES = {
   stderr: "canary-of-stderr-0007",
 } as const;
 const ANY_CANARY = /canary-of/;
-
-const FAULT = {
-  file: "/etc/mcp_config.json",
-  line: 3,
-  column: 5,
-  key: "mcpServers[4].url",
-  message: "The URL is wrong",
-  advice: "Write one",
-  server: "faulty",
-};
 
 let gateway: Gateway;
 let upstream: ToolUpstream;

@@ -19,6 +19,7 @@ import type { McpClient } from "../../src/cli/clients.ts";
 import { printFailure } from "../../src/cli/command.ts";
 import { runConnect } from "../../src/cli/connect.ts";
 import type { ConnectIo } from "../../src/cli/connect.ts";
+import { fakeKeyring } from "../fixtures/keyring.ts";
 import { tempDir } from "../fixtures/wait.ts";
 import { verifies } from "../requirements.ts";
 import { makeIo } from "./fixtures.ts";
@@ -358,4 +359,17 @@ test("a project's file is written in the folder of the project", async () => {
   expect(JSON.parse(machine.read(".vscode/mcp.json"))).toEqual({
     servers: { proxy: { type: "http", url: URL } },
   });
+});
+
+test("connect takes a key that lies in the keyring, and asks for it only when it is written", async () => {
+  verifies("CONNECT-KEY-PRIVATE");
+  const keyring = fakeKeyring({ proxy: "canary-keyring-0001" });
+  const config = '{"require_mcp_auth": true, "api_key": "${keyring:proxy}"}';
+  using machine = openMachine(config, { keyring });
+  machine.write(FILES["cursor"] ?? "", "{}");
+  expect((await machine.run("--list")).code).toBe(0);
+  expect(keyring.asked).toEqual([]);
+  const { code, out } = await machine.run("cursor", "--http");
+  expect([code, out.includes("canary")]).toEqual([0, false]);
+  expect(machine.read(FILES["cursor"] ?? "")).toContain("canary-keyring-0001");
 });

@@ -116,7 +116,7 @@ export const WITH_PROXY: readonly Line[] = [
   {
     line: "upstream add fs --env 'ROOT=/data=x' --env DEBUG= --working-dir /tmp -- npx -y @scope/server-files --json -o x /path -c y",
     code: 0,
-    out: ["Added server 'fs'"],
+    out: ["Added server 'fs'", "It is quarantined: approve it with 'mcpproxy upstream approve fs'"],
   },
   {
     line: "upstream add fs2 -o json --transport stdio -- uvx mcp-server-sqlite --db 'my db'",
@@ -221,7 +221,7 @@ export const WITH_PROXY: readonly Line[] = [
     code: 0,
     data: (done) => expect(done).toMatchObject({ added: 1 }),
   },
-  { line: "upstream inspect two", code: 0, out: [/^Quarantined: +yes$/m] },
+  { line: "upstream inspect two", code: 0, out: [/^Quarantined: +yes$/m], not: ["Groups:"] },
   { line: "upstream import nowhere.json", code: 4, err: ["nowhere.json"] },
   { line: "upstream remove weather", code: 2, err: ["--yes"] },
   { line: "upstream remove weather --yes", code: 0, out: ["Removed server 'weather'"] },
@@ -308,6 +308,7 @@ export const WITH_PROXY: readonly Line[] = [
     code: 0,
     data: (page) => expect(page).toMatchObject({ limit: 2, offset: 1 }),
   },
+  { line: "activity list --type server_change -n 100", code: 0, out: [/ server_change +one \+1 +-/] },
   { line: "activity list --status nonsense", code: 2, err: ["'nonsense'"] },
   { line: "activity list --start-time yesterday", code: 2, err: ["yesterday"] },
   { line: "activity list --limit none", code: 2, err: ["--limit"] },

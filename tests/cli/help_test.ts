@@ -96,8 +96,11 @@ test("help shows all commands under their headings, and those of a noun", async 
     for (const noun of Object.keys(NOUNS)) expect(out).toMatch(new RegExp(`^  ${noun} +`, "m"));
     expect(out).toContain("Exit codes: 0 ok");
   }
-  const servers = (await run(["servers", "--help"])).out;
-  for (const verb of verbsOf("servers")) expect(servers).toMatch(new RegExp(`^  ${verb} +\\w`, "m"));
+  for (const noun of nouns()) {
+    const { code, out, err } = await run([noun, "--help"]);
+    expect([noun, code, err]).toEqual([noun, 0, ""]);
+    for (const verb of verbsOf(noun)) expect(out).toMatch(new RegExp(`^  ${verb} +\\w`, "m"));
+  }
 });
 
 test("what stands behind -- is not ours: --help there belongs to the server's command", async () => {

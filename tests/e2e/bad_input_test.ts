@@ -197,7 +197,7 @@ test(
       [["tools", "call", "good:ecko"], 1, "good:echo"],
       [["tools", "call", "good:echo", "{broken"], 2, "good:echo"],
       [["tools", "call", "good:fails"], 1, "it failed"],
-      [["tools", "search"], 2, "no words"],
+      [["tools", "search"], 2, "WORD is missing"],
     ];
     for (const [args, code, said] of commands) {
       const ended = await proxy.cli(...args);

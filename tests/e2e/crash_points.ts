@@ -91,7 +91,7 @@ const DRIVER_STATES: States = { old: OLD, new: NEW, third: THIRD };
 const RESTART_MS = 2_000;
 const LATE_LOOK_MS = 3_000;
 /** What lies in a data dir for good; the driver makes only the first two. */
-const DATA_NAMES = /^(?:mcpproxy\.db(?:-wal)?|backups|api_key|daemon\.json|event_ids|logs)$/;
+const DATA_NAMES = /^(?:mcpproxy\.db(?:-wal)?|backups|api_key|daemon\.json|event_ids|logs|mcpproxy\.sock)$/;
 
 /** A folder whose configuration is the old one, with a database that knows it. */
 export async function prepare(
@@ -296,8 +296,13 @@ function placeAt(root: string): Place {
   return { root, config, target: config, dataDir: join(root, "data") };
 }
 
+/** Copies a folder; a socket in it cannot be copied, and is nobody's once its process is gone. */
+export function copyFolder(from: string, to: string): void {
+  cpSync(from, to, { recursive: true, verbatimSymlinks: true, filter: (path) => !path.endsWith(".sock") });
+}
+
 function copyOf(prepared: Place, root: string): Place {
-  cpSync(prepared.root, root, { recursive: true, verbatimSymlinks: true });
+  copyFolder(prepared.root, root);
   const place = placeAt(root);
   return prepared.config === prepared.target
     ? place

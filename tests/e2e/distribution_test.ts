@@ -27,14 +27,17 @@ const PLATFORMS = {
 const isShort = process.env["MCPPROXY_TEST_SHORT"] === "1";
 const HERE =
   process.platform === "linux" && process.arch === "x64" && !isMusl() ? "mcpproxy-linux-x64" : undefined;
+/** How the registry is reached is said by the environment. */
+const ENV = Object.fromEntries(
+  Object.entries(process.env).filter((entry): entry is [string, string] => entry[1] !== undefined),
+);
 const folder = tempDir();
 let isBuilt = false;
 
 async function build(
   ...args: readonly string[]
 ): Promise<{ readonly code: number; readonly stderr: string }> {
-  const env = { PATH: process.env["PATH"] ?? "", HOME: process.env["HOME"] ?? folder.path };
-  return runProgram([process.execPath, "packaging/build.ts", "--all", ...args], { env, cwd: ROOT });
+  return runProgram([process.execPath, "packaging/build.ts", "--all", ...args], { env: ENV, cwd: ROOT });
 }
 
 beforeAll(async () => {
@@ -103,8 +106,8 @@ test(
     verifies("DISTRIBUTION-NPM");
     if (!isBuilt) return;
     using prefix = tempDir();
-    const { PATH = "", HOME = "" } = process.env;
-    const env = { PATH: `${dirname(process.execPath)}:${prefix.path}/bin:${PATH}`, HOME };
+    const { PATH = "" } = ENV;
+    const env = { ...ENV, PATH: `${dirname(process.execPath)}:${prefix.path}/bin:${PATH}` };
     const npm = (...args: string[]) =>
       runProgram(["npm", ...args, "--silent", "--no-audit", "--no-fund"], { env, cwd: ROOT });
     expect(await npm("pack", "--pack-destination", prefix.path)).toMatchObject({ code: 0 });

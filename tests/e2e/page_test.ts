@@ -59,7 +59,15 @@ beforeAll(async () => {
     groups: CORPUS.map((name, id) => ({ id, name: `${name} ${id}`, description: name })),
     mcpServers: [
       { name: "up", url: upstream.url, description: CORPUS.join(" "), group_id: 0 },
-      { name: "held", command: "no-such-command", startup_mode: "quarantined" },
+      {
+        name: "held",
+        protocol: "stdio",
+        // What is not used must not hide what is.
+        url: "https://harmless.example/mcp",
+        command: "no-such-command",
+        env: { LD_PRELOAD: "/tmp/x.so" },
+        startup_mode: "quarantined",
+      },
       {
         name: "loud",
         command: process.execPath,
@@ -123,7 +131,9 @@ test.skipIf(browser === undefined)(
   async () => {
     verifies("PAGE-ESCAPES");
     await view.navigate(`${proxy.url()}/ui/`);
-    await view.evaluate("Object.assign(window, { hits: [], confirm: () => true }) && true");
+    await view.evaluate(
+      "Object.assign(window, { hits: [], confirm: (text) => ((window.asked = text), true) }) && true",
+    );
     expect(await view.evaluate(VISIBLE)).toEqual({ door: true, main: false });
     await view.click("#key");
     await view.type("wrong");
@@ -163,6 +173,8 @@ test.skipIf(browser === undefined)(
     verifies("PAGE-ESCAPES");
     await clickOn("tr[data-server=held] button", "approve");
     await until("it is approved", `${rowOf("held")}?.children[1].textContent === "disconnected"`);
+    const asked = await view.evaluate<string>("window.asked");
+    for (const part of ["no-such-command", "LD_PRELOAD"]) expect(asked).toContain(part);
     await clickOn("tr[data-server=up] button", "disable");
     await until("it is off", `${rowOf("up")}?.children[1].textContent === "disabled"`);
     await clickOn("tr[data-server=up] button", "enable");

@@ -12,6 +12,7 @@ import { startMockHost } from "../../src/mock/http_host.ts";
 import type { MockHost } from "../../src/mock/http_host.ts";
 import { makeProfile } from "../../src/mock/profile.ts";
 import type { MockServer } from "../../src/mock/server.ts";
+import { median } from "../../src/scale/sheet.ts";
 import { parseConfig } from "../../src/state/config.ts";
 import { Scheduler } from "../../src/upstream/scheduler.ts";
 import type { Request, Ticket } from "../../src/upstream/scheduler.ts";
@@ -327,10 +328,6 @@ async function firstStart(count: number, maxStdio: number): Promise<void> {
 
 function round(value: number | undefined): number {
   return Math.round(value ?? Number.NaN);
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
 }
 
 const IS_FULL = process.env["MCPPROXY_TEST_FULL"] === "1" || process.env["CI"] === undefined;

@@ -9,7 +9,7 @@ import { afterAll, expect, test } from "bun:test";
 import { cpSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { processesWith, tempDir } from "../fixtures/wait.ts";
-import { recordCommit, tryPoint } from "./crash_points.ts";
+import { copyFolder, recordCommit, tryPoint } from "./crash_points.ts";
 import type { DriverRequest } from "./commit_driver.ts";
 import type { Place, Point, PointResult, Scenario } from "./crash_points.ts";
 import { ROOT } from "./harness.ts";
@@ -77,7 +77,7 @@ async function makeCase(root: string): Promise<Case> {
   // What belongs to the old and the new state is told by a restart on each; on copies, since reading changes the log.
   const learn = async (of: string): Promise<DriverRequest> => {
     const copy = newFolder("learned");
-    cpSync(of, copy, { recursive: true });
+    copyFolder(of, copy);
     const config = join(copy, "conf", "c.json");
     const place: Place = { root: copy, config, target: config, dataDir: join(copy, "data") };
     const program = await start(place);

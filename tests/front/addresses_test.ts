@@ -9,7 +9,7 @@ import { ToolListChangedNotificationSchema } from "@modelcontextprotocol/sdk/typ
 import type { JsonObject } from "../../src/core/model.ts";
 import { makeDefinition } from "../catalog/fixtures.ts";
 import { waitFor } from "../fixtures/wait.ts";
-import { serveTools } from "../gateway/fixtures.ts";
+import { AGENT_TOOLS, serveTools } from "../gateway/fixtures.ts";
 import type { ToolUpstream } from "../gateway/fixtures.ts";
 import { openLiveProxy } from "../gateway/live_proxy.ts";
 import type { LiveProxy } from "../gateway/live_proxy.ts";
@@ -25,14 +25,6 @@ const ADMIN_TOOLS = [
   "quarantine_security",
   "search_servers",
   "list_registries",
-];
-const AGENT_TOOLS = [
-  "retrieve_tools",
-  "describe_tool",
-  "call_tool_read",
-  "call_tool_write",
-  "call_tool_destructive",
-  "read_cache",
 ];
 
 let upstream: ToolUpstream;

@@ -5,26 +5,21 @@ import { afterAll, afterEach, beforeAll, expect, jest, setSystemTime, test } fro
 import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
 import { Client as ClientV1 } from "@modelcontextprotocol/sdk/client/index.js";
 import { StreamableHTTPClientTransport as HttpTransportV1 } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
+import { Hono } from "hono";
 import type { JsonObject, ToolDefinition } from "../../src/core/model.ts";
+import { OPEN } from "../../src/core/principal.ts";
+import type { Principal } from "../../src/core/principal.ts";
 import { Semaphore } from "../../src/lib/semaphore.ts";
 import { makeDefinition } from "../catalog/fixtures.ts";
 import { serveHttp } from "../fixtures/http_server.ts";
 import { makeServer } from "../fixtures/upstreams.ts";
 import { waitFor } from "../fixtures/wait.ts";
-import { openGateway, openProxy, serveTools } from "../gateway/fixtures.ts";
+import { AGENT_TOOLS, openGateway, openProxy, serveTools } from "../gateway/fixtures.ts";
 import type { Gateway, OpenProxy, ToolUpstream, UpstreamRequest } from "../gateway/fixtures.ts";
 import { verifies } from "../requirements.ts";
 
 const MODERN = "2026-07-28";
 const LEGACY = "2025-11-25";
-const META_TOOLS = [
-  "retrieve_tools",
-  "describe_tool",
-  "call_tool_read",
-  "call_tool_write",
-  "call_tool_destructive",
-  "read_cache",
-];
 
 /** What no schema of any revision foresees must come through as well. */
 const RESULTS: Readonly<Record<string, JsonObject>> = {
@@ -242,7 +237,7 @@ test.each(Object.keys(CLIENTS))("a client of %s lists, searches, describes and c
   verifies("MCP-CLIENTS", "MCP-BOTH-ERAS");
   const client = await connect(kind);
   const { tools } = await client.listTools();
-  expect(tools.map(({ name }) => name)).toEqual(META_TOOLS);
+  expect(tools.map(({ name }) => name)).toEqual(AGENT_TOOLS);
   const found = await client.callTool({ name: "retrieve_tools", arguments: { query: "echo" } });
   expect(JSON.stringify(found)).toContain("s:echo");
   const described = await client.callTool({ name: "describe_tool", arguments: { tool_ids: ["s:echo"] } });
@@ -540,8 +535,40 @@ test("a revision that does not exist is refused with the ones that do", async ()
   expect(text).toContain(MODERN);
 });
 
-async function openBy(gateway: Gateway, headers: Record<string, string> = {}): Promise<string> {
+/** The routes behind a door that lets everybody in. */
+function openedRoutes({ mcp }: Gateway) {
+  const app = new Hono<{ Variables: { principal: Principal } }>();
+  app.use(async (context, next) => {
+    context.set("principal", OPEN);
+    await next();
+  });
+  return app.route("/", mcp.routes);
+}
+
+test.each([LEGACY, MODERN])("McpEndpoint answers nobody of %s who came by no door", async (era) => {
+  verifies("MCP-SESSION-IDS");
+  await using gateway = await openGateway([]);
+  const isModern = era === MODERN;
+  const _meta = {
+    "io.modelcontextprotocol/protocolVersion": MODERN,
+    "io.modelcontextprotocol/clientCapabilities": {},
+  };
   const response = await gateway.mcp.routes.request("/", {
+    method: "POST",
+    headers: {
+      "content-type": "application/json",
+      accept: "application/json, text/event-stream",
+      ...(isModern ? { "mcp-protocol-version": MODERN, "mcp-method": "tools/list" } : {}),
+    },
+    body: JSON.stringify(isModern ? messageOf("tools/list", { _meta }) : initialize()),
+  });
+  expect(response.status).toBeGreaterThanOrEqual(400);
+  expect(await response.text()).not.toContain("retrieve_tools");
+  expect(gateway.mcp.sessionCount).toBe(0);
+});
+
+async function openBy(gateway: Gateway, headers: Record<string, string> = {}): Promise<string> {
+  const response = await openedRoutes(gateway).request("/", {
     method: "POST",
     headers: {
       "content-type": "application/json",
@@ -555,7 +582,7 @@ async function openBy(gateway: Gateway, headers: Record<string, string> = {}): P
 }
 
 async function statusOf(gateway: Gateway, session: string): Promise<number> {
-  const response = await gateway.mcp.routes.request("/", {
+  const response = await openedRoutes(gateway).request("/", {
     method: "POST",
     headers: {
       "content-type": "application/json",

@@ -11,20 +11,12 @@ import { StdioClientTransport as StdioTransportV1 } from "@modelcontextprotocol/
 import { makeDefinition } from "../catalog/fixtures.ts";
 import { STDIO_SERVER } from "../fixtures/upstreams.ts";
 import { processesWith, tempDir, waitFor } from "../fixtures/wait.ts";
-import { API_KEY, serveTools } from "../gateway/fixtures.ts";
+import { AGENT_TOOLS, API_KEY, serveTools } from "../gateway/fixtures.ts";
 import type { ToolUpstream, ToolUpstreamOptions } from "../gateway/fixtures.ts";
 import { verifies } from "../requirements.ts";
 
 const MAIN = join(import.meta.dir, "../../src/main.ts");
 const MODERN = "2026-07-28";
-const META_TOOLS = [
-  "retrieve_tools",
-  "describe_tool",
-  "call_tool_read",
-  "call_tool_write",
-  "call_tool_destructive",
-  "read_cache",
-];
 const READ = { annotations: { readOnlyHint: true } };
 const TOOLS = [makeDefinition("echo", READ), makeDefinition("hang", READ)];
 const START_MS = 15_000;
@@ -202,7 +194,7 @@ const CLIENTS: Readonly<Record<string, (place: Place) => Promise<AnyClient>>> = 
 
 async function useClient(client: AnyClient): Promise<void> {
   const { tools } = await client.listTools();
-  expect(tools.map(({ name }) => name)).toEqual(META_TOOLS);
+  expect(tools.map(({ name }) => name)).toEqual(AGENT_TOOLS);
   const called = await client.callTool({
     name: "call_tool_read",
     arguments: { name: "s:echo", args: { a: [1] } },

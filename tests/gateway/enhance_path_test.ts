@@ -48,7 +48,7 @@ test("a login shell that hangs holds up neither the start nor a server that need
   };
   const opening = openLiveProxy(config, { env: { SHELL } });
   await waitFor("the upstream was reached", () => upstream.seen.length > 0);
-  expect(processesWith("47110816")).toHaveLength(1);
+  await waitFor("the shell was asked", () => processesWith("47110816").length === 1);
   await using proxy = await opening;
   await proxy.untilReady("web");
   await waitFor("the shell was ended", () => processesWith("47110816").length === 0, 10_000);

@@ -47,6 +47,15 @@ import { tempDir, waitFor } from "../fixtures/wait.ts";
 
 /** The key of every gateway and proxy made here. */
 export const API_KEY = "test-key-0123456789-0123456789-xyz";
+/** What agents are offered, in this order. */
+export const AGENT_TOOLS = [
+  "retrieve_tools",
+  "describe_tool",
+  "call_tool_read",
+  "call_tool_write",
+  "call_tool_destructive",
+  "read_cache",
+];
 
 /** A request an upstream got. */
 export interface UpstreamRequest {
@@ -188,7 +197,7 @@ export async function openGateway(given: readonly Server[], options: GatewayOpti
     events.push(event);
     if (event.server === undefined) return;
     if (event.type === "server_removed") intake.forget(event.server);
-    if (event.type === "server_renamed") intake.rename(event.data.from, event.server);
+    if (event.type === "server_renamed") intake.rename(new Map([[event.data.from, event.server]]));
     if (event.type !== "server_state_changed") return;
     if (event.data.after.connection === "ready") catalog.markFresh(event.server);
     else catalog.markStale(event.server);

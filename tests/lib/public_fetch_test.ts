@@ -32,6 +32,11 @@ test("isPrivateAddress() knows what is not on the open network, however it is wr
     "fe80::1",
     "::ffff:127.0.0.1",
     "::ffff:7f00:1",
+    "::127.0.0.1",
+    "64:ff9b:1::7f00:1",
+    "2001:0:1::80ff:fffe",
+    "2002:7f00:1::",
+    "fec0::1",
     "64:ff9b::7f00:1",
   ])
     expect([address, isPrivateAddress(address)]).toEqual([address, true]);

@@ -7,6 +7,7 @@ import { expect, test } from "bun:test";
 import { planFleet } from "../../src/mock/plan.ts";
 import { MANY_TOOLS, makeProfile } from "../../src/mock/profile.ts";
 import { makeRealisticConfig } from "../../src/mock/realistic.ts";
+import { median } from "../../src/scale/sheet.ts";
 import { parseConfig } from "../../src/state/config.ts";
 
 const SERVERS = 159;
@@ -15,10 +16,6 @@ function countBy<T>(list: readonly T[], key: (one: T) => string): Record<string,
   const counts: Record<string, number> = {};
   for (const one of list) counts[key(one)] = (counts[key(one)] ?? 0) + 1;
   return counts;
-}
-
-function median(numbers: readonly number[]): number {
-  return numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? 0;
 }
 
 test("a seed decides the whole profile, and another seed makes another", () => {

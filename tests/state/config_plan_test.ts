@@ -585,7 +585,7 @@ test("describePlan() says what would change and restart, and shows no value", ()
   expect(JSON.stringify(said)).not.toContain(secret);
   expect(said).toEqual({
     changes: [
-      { server: "f", kind: "add", restarts: false },
+      { server: "f", kind: "add", mode: { after: "quarantined" }, restarts: false },
       { server: "c", kind: "remove", restarts: false },
       { server: "e", kind: "rename", from: "d", keys: ["name", "groups"], restarts: false },
       { server: "a", kind: "change", keys: ["env", "args"], restarts: true },

@@ -182,8 +182,12 @@ test("a server that gets another name stays in reach, here and after a restart",
     await using store = Store.open({ dataDir: folder.path, log });
     ({ secret } = store.tokens.create(grant()));
     const verdict = store.tokens.recognize(hashToken(secret));
-    store.tokens.renameServer("b", "c");
-    store.tokens.renameServer("nowhere", "d");
+    store.tokens.renameServers(
+      new Map([
+        ["b", "c"],
+        ["nowhere", "d"],
+      ]),
+    );
     expect(verdict?.kind === "valid" && [...(verdict.principal.servers ?? [])].toSorted()).toEqual([
       "a",
       "c",

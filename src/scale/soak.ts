@@ -19,6 +19,7 @@ import { until } from "./subject.ts";
 
 const SAMPLE_MS = 5_000;
 const STEP_MS = 100;
+const CLIENTS = 4;
 const WARM_UP_RATIO = 0.25;
 const MUST_MB_PER_MINUTE = 1;
 const MUST_HANDLES = 10;
@@ -53,6 +54,7 @@ export async function runSoak(context: AreaContext, durationMs: number): Promise
   const { sheet, tell } = context;
   await using stage = await openStage(context, {
     settings: {
+      call_tool_timeout: "2s",
       health_check_interval: "2s",
       supervision: { backoff_base: "200ms", backoff_cap: "5s", restart_budget: 1000 },
     },
@@ -60,12 +62,15 @@ export async function runSoak(context: AreaContext, durationMs: number): Promise
   // Lazy servers are visited once: what they take is not there later.
   await sleep(SAMPLE_MS);
   const run = new SoakRun(context, stage);
-  await using client = await McpClient.open(`${stage.subject.url}/mcp`);
+  await using sessions = new AsyncDisposableStack();
+  const clients: McpClient[] = [];
+  while (clients.length < CLIENTS)
+    clients.push(sessions.use(await McpClient.open(`${stage.subject.url}/mcp`)));
   using reader = await EventReader.overSocket(stage.subject.url, stage.subject.key);
   const endsAt = performance.now() + durationMs;
   let sampledAt = performance.now();
   for (let step = 0; performance.now() < endsAt; step += 1) {
-    await run.step(step, client);
+    await run.step(step, clients);
     if (performance.now() - sampledAt > SAMPLE_MS) {
       sampledAt = performance.now();
       const sample = run.sample(reader);
@@ -110,10 +115,10 @@ class SoakRun {
     return this.#first;
   }
 
-  /** A call or two always; now and then a fault, a switch, a reload, or the whole network. */
-  async step(step: number, client: McpClient): Promise<void> {
+  /** A call and a search of each client always; now and then a fault, a switch, a reload, or the whole network. */
+  async step(step: number, clients: readonly McpClient[]): Promise<void> {
     const { subject, fleet } = this.#stage;
-    await this.#call(client);
+    await Promise.all(clients.map((client) => this.#call(client)));
     if (step % FAULT_STEPS === FAULT_STEPS - 1) await this.#fault();
     if (step % RELOAD_STEPS === RELOAD_STEPS - 1) this.#editByHand();
     if (step % NETWORK_STEPS === NETWORK_STEPS - 1) {

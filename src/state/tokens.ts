@@ -203,7 +203,9 @@ export class Tokens {
 
   /** Gives each group of a token its number now; one without a number is let go, before the disk knows of it. */
   moveGroups(numberOf: (id: number) => number | undefined): void {
-    for (const { token, hash } of [...this.#byName.values()]) {
+    // Those that are there now: each is put in its place anew.
+    const all = [...this.#byName.values()];
+    for (const { token, hash } of all) {
       const groups = [...new Set(token.groups.flatMap((id) => numberOf(id) ?? []))];
       if (groups.join() === token.groups.join()) continue;
       const after = { ...token, groups };

@@ -21,6 +21,7 @@ const BENCHES: Readonly<Record<string, readonly string[]>> = {
   events: ["events_bench.ts", "--seconds", "10"],
   activity: ["activity_bench.ts"],
   listing: ["listing_bench.ts"],
+  call: ["call_bench.ts"],
   search: ["search_bench.ts"],
   growth: ["growth_bench.ts"],
 };

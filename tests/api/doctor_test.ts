@@ -12,6 +12,7 @@ import type { HttpFixture } from "../fixtures/http_server.ts";
 import { FAULT, makeServer, stdioServer } from "../fixtures/upstreams.ts";
 import { openGateway, serveTools, settle } from "../gateway/fixtures.ts";
 import type { Gateway, ToolUpstream } from "../gateway/fixtures.ts";
+import { openLiveProxy } from "../gateway/live_proxy.ts";
 import { verifies } from "../requirements.ts";
 import { askApi } from "./scenario.ts";
 
@@ -175,4 +176,29 @@ test("a proxy with nothing wrong has no issue", async () => {
   const { findings, total_issues: total } = json["data"] as Diagnosis;
   expect(findings.map(({ code }) => code)).toEqual(["VERSIONS"]);
   expect(total).toBe(0);
+});
+
+test("POST /servers/batch with what the doctor proposes disables those servers in one change, and the finding is gone", async () => {
+  verifies("DOCTOR-FINDS");
+  const seen = new Date(Date.now() - 31 * 86_400_000).toISOString();
+  const unused = ["forgotten", "left behind"].map((name) => ({
+    name,
+    url: "http://127.0.0.1:1/mcp",
+    ever_connected: true,
+    last_successful_connection: seen,
+  }));
+  await using proxy = await openLiveProxy({
+    mcpServers: [...unused, { name: "new", url: "http://127.0.0.1:1/mcp" }],
+  });
+  const findings = (await proxy.ask("GET /doctor")).data["findings"] as Diagnosis["findings"];
+  const { proposal } = findings.find(({ code }) => code === "SERVERS_UNUSED") ?? {};
+  const { revision } = (await proxy.ask("GET /config/history")).data;
+  const { data } = await proxy.ask(`${proposal?.method} ${proposal?.path}`, proposal?.body);
+  expect(data).toMatchObject({ updated: 2, failed_servers: [] });
+  expect((await proxy.ask("GET /config/history")).data).toMatchObject({ revision: Number(revision) + 1 });
+  const modes = ["forgotten", "left behind", "new"].map(
+    async (name) => (await proxy.server(name))["startup_mode"],
+  );
+  expect(await Promise.all(modes)).toEqual(["disabled", "disabled", "active"]);
+  expect((await proxy.ask("GET /doctor")).text).not.toContain("SERVERS_UNUSED");
 });

@@ -8,7 +8,15 @@ import { existsSync, writeFileSync } from "node:fs";
 import { ProxyError } from "../core/errors.ts";
 import { parseDuration } from "../lib/duration.ts";
 import { PROFILINGS } from "../scale/profiling.ts";
-import { cellsOf, headingOf, headOf, sumOf, toMarkdown } from "../scale/report.ts";
+import {
+  cellsOf,
+  headingOf,
+  headOf,
+  NARROW_HEADING,
+  narrowRowsOf,
+  sumOf,
+  toMarkdown,
+} from "../scale/report.ts";
 import { readUserRoster } from "../scale/roster.ts";
 import type { UserConfig } from "../scale/roster.ts";
 import { AREAS, plotOf, runScale, runSoakReport } from "../scale/scale.ts";
@@ -38,6 +46,7 @@ const OPTIONS = {
   connect: { type: "boolean" },
   markdown: TEXT,
 } as const;
+const CLEAR_LINE = "\r\u001B[K";
 const DEFAULT_PLOT = "mcpproxy-soak.svg";
 const DEFAULT_PROFILE_DIR = "mcpproxy-profiles";
 const DEFAULT_SERVERS = 159;
@@ -61,11 +70,15 @@ export async function runScaleCommand(args: readonly string[], io: CommandIo): P
     writeFileSync(textFlag(values["plot"]) ?? DEFAULT_PLOT, plotOf(soak));
     report = soak;
   }
+  if (listener.onStep !== undefined) io.stderr(CLEAR_LINE);
   const markdown = textFlag(values["markdown"]);
   if (markdown !== undefined) writeFileSync(markdown, toMarkdown(report));
   if (flags.isJson) io.stdout(`${JSON.stringify(report, null, 2)}\n`);
   else {
-    const table = formatTable(headingOf(), report.rows.map(cellsOf));
+    const table =
+      io.columns === undefined
+        ? formatTable(headingOf(), report.rows.map(cellsOf))
+        : formatTable(NARROW_HEADING, narrowRowsOf(report.rows), { columns: io.columns });
     io.stdout(`${headOf(report)}\n\n${table}\n${sumOf(report)}\n`);
   }
   return report.isPassed ? 0 : 1;
@@ -137,15 +150,15 @@ function programOf(file: string): readonly string[] {
 
 function progressOn(io: CommandIo): ScaleListener {
   let area = "";
-  const show = (text: string): void => io.stderr(`\r\u001B[K${text.slice(0, (io.columns ?? 80) - 1)}`);
+  const show = (text: string): void => io.stderr(`${CLEAR_LINE}${text.slice(0, (io.columns ?? 80) - 1)}`);
   return {
     onArea: ({ name, about }) => {
       area = name;
-      io.stderr(`\r\u001B[K${about}\n`);
+      io.stderr(`${CLEAR_LINE}${about}\n`);
     },
     onStep: (step) => show(`  ${area}: ${step}`),
     onRow: ({ verdict, metric }) => {
-      if (verdict === "over") io.stderr(`\r\u001B[K  past its target: ${metric}\n`);
+      if (verdict === "over") io.stderr(`${CLEAR_LINE}  past its target: ${metric}\n`);
     },
   };
 }

@@ -20,6 +20,19 @@ export function cellsOf(row: Row): readonly string[] {
   return [area, metric, shown(target, unit), shown(must, unit), shown(measured, unit), WORDS[verdict], note];
 }
 
+/** The columns for a terminal: the stricter bar alone, and the area where it begins. */
+export const NARROW_HEADING: readonly string[] = ["AREA", "METRIC", "MEASURED", "WANTED", "", "NOTE"];
+
+/** Rows for a terminal. */
+export function narrowRowsOf(rows: readonly Row[]): readonly (readonly string[])[] {
+  return rows.map((row, at) => {
+    const { area, metric, unit, measured, target, must, verdict, note = "" } = row;
+    const isFirst = rows[at - 1]?.area !== area;
+    const wanted = shown(must ?? target, unit);
+    return [isFirst ? area : "", metric, shown(measured, unit), wanted, WORDS[verdict], note];
+  });
+}
+
 /** The head in a line. */
 export function headOf({ head }: ScaleReport): string {
   return `${head.servers} servers, profile ${head.profile}, ${head.machine}, ${head.seconds} s`;

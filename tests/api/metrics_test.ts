@@ -64,6 +64,9 @@ async function openBusy() {
   };
 }
 
+/** All tests run before are in the heap that one of the routes shows. */
+const HEAP_TIMEOUT_MS = 60_000;
+
 test("GET /metrics is what Prometheus reads, and counts calls, servers, tools and the process", async () => {
   await using busy = await openBusy();
   const series = await scrape(busy.gateway);
@@ -113,16 +116,22 @@ test.each([
   "/api/v1/activity",
   "/api/v1/activity/export",
   "/api/v1/sessions",
-])("GET %s needs the key", async (path) => {
-  await using gateway = await openGateway([]);
-  for (const key of ["", "wrong"]) {
-    const response = await gateway.app().request(path, { headers: { host: "localhost", "x-api-key": key } });
-    expect(response.status).toBe(401);
-    expect(await response.text()).not.toContain("mcpproxy_");
-  }
-  const bearer = { host: "localhost", authorization: `Bearer ${API_KEY}` };
-  expect((await gateway.app().request(path, { headers: bearer })).status).toBe(200);
-});
+])(
+  "GET %s needs the key",
+  async (path) => {
+    await using gateway = await openGateway([]);
+    for (const key of ["", "wrong"]) {
+      const response = await gateway
+        .app()
+        .request(path, { headers: { host: "localhost", "x-api-key": key } });
+      expect(response.status).toBe(401);
+      expect(await response.text()).not.toContain("mcpproxy_");
+    }
+    const bearer = { host: "localhost", authorization: `Bearer ${API_KEY}` };
+    expect((await gateway.app().request(path, { headers: bearer })).status).toBe(200);
+  },
+  HEAP_TIMEOUT_MS,
+);
 
 test.each(["/api/v1/metrics", "/api/metrics/current"])("GET %s tells the same as JSON", async (path) => {
   await using busy = await openBusy();

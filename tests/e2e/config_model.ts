@@ -392,7 +392,8 @@ class Draft {
   #group(operation: Operation): void {
     if (operation.op === "add_group") {
       const { name, ...rest } = operation["group"] as Fields & { readonly name: string };
-      const numbers = [...this.#groups.values()].map(({ number }) => number);
+      // A number that was another group's before the change is nobody's within it.
+      const numbers = [...this.#before.groups.values(), ...this.#groups.values()].map(({ number }) => number);
       if (this.#isTaken(name)) throw new Refused("GROUP_EXISTS");
       this.#groups.set(String(rest["x_id"]), { name, number: Math.max(0, ...numbers) + 1, rest });
       this.#servers = inGroups(this.#servers, this.#groups);

@@ -2,7 +2,8 @@
  * Each area of the production-scale suite turns red when its subject is broken.
  *
  * Owns seven faults, each planted in a copy of the source, and the rows that have to find it. A copy that no longer holds
- * the text a fault takes the place of fails here: the fault moves with the code, it is not lost.
+ * the text a fault takes the place of fails here: the fault moves with the code, it is not lost. `MCPPROXY_TEST_SHORT=1`
+ * leaves them out.
  */
 import { expect, test } from "bun:test";
 import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
@@ -107,7 +108,9 @@ function run(command: readonly string[], area: string): Promise<ScaleReport> {
   return runScale({ ...options, isShort: true, maxStdio: 10 }, { areas: [area] });
 }
 
-test.each(FAULTS.map((planted) => [planted.area, planted.fault, planted] as const))(
+test
+  .skipIf(process.env["MCPPROXY_TEST_SHORT"] === "1")
+  .each(FAULTS.map((planted) => [planted.area, planted.fault, planted] as const))(
   "the area %s turns red by %s",
   async (area, fault, planted) => {
     verifies("SCALE-FAULTS-FOUND");

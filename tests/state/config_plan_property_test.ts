@@ -236,6 +236,8 @@ class Model {
   groups = new Map<number, ModelGroup>();
   top: unknown;
 
+  #highest = 0;
+
   constructor(text: string) {
     const value = parseJsonc(text).value as Fields;
     this.top = without(value, new Set(["mcpServers", "groups"]));
@@ -281,6 +283,11 @@ class Model {
     return { top: this.top, servers: this.servers, groups: this.groups };
   }
 
+  /** A change begins: a number that is another group's now is nobody's within it. */
+  begin(): void {
+    this.#highest = Math.max(0, ...this.groups.keys());
+  }
+
   apply(done: PlanOperation): void {
     const server = "name" in done ? this.servers.get(done.name) : undefined;
     const id = "group" in done && typeof done.group !== "object" ? this.find(done.group) : undefined;
@@ -307,7 +314,7 @@ class Model {
         parent,
         id: asked,
       } = done.group as { name: string; parent?: string; id?: number };
-      this.groups.set(asked ?? Math.max(0, ...this.groups.keys()) + 1, {
+      this.groups.set(asked ?? Math.max(this.#highest, ...this.groups.keys()) + 1, {
         name: called,
         parent: this.find(parent),
         rest: {},
@@ -409,6 +416,7 @@ test.each(Object.entries(FORMS))(
                 expect(known?.approvedHash).toBe(definitionHash(server));
             }
             const refused = new Set(plan.refused.map(({ at }) => at));
+            model.begin();
             for (const [at, one] of batch.entries()) if (!refused.has(at)) model.apply(one);
             expect(meaningOf(loaded.text)).toEqual(model.meaning());
           }

@@ -32,7 +32,13 @@ async function post(host: MockHost, message: object = INITIALIZE, init: RequestI
 /** Starts the mock's own command, says one thing, and gives what it printed until it left or `until` was seen. */
 async function talk(
   host: MockHost,
-  options: { readonly lines?: readonly object[]; readonly until?: string; readonly withinMs?: number } = {},
+  options: {
+    readonly lines?: readonly object[];
+    readonly until?: string;
+    /** So much has to stand on stderr before it is ended. */
+    readonly stderrChars?: number;
+    readonly withinMs?: number;
+  } = {},
 ): Promise<{ readonly stdout: string; readonly stderr: string; readonly code: number }> {
   const { command = "", args = [] } = host.definition("m");
   const child = Bun.spawn([command, ...args], { stdin: "pipe", stdout: "pipe", stderr: "pipe" });
@@ -43,9 +49,10 @@ async function talk(
   const reading = Promise.all([read(child.stdout, "stdout"), read(child.stderr, "stderr")]);
   for (const line of options.lines ?? [INITIALIZE]) void child.stdin.write(`${JSON.stringify(line)}\n`);
   void child.stdin.flush();
-  const { until } = options;
+  const { until, stderrChars = 0 } = options;
   if (until !== undefined) {
     await waitFor(`'${until}'`, () => text.stdout.includes(until), options.withinMs);
+    await waitFor("stderr", () => text.stderr.length >= stderrChars, options.withinMs);
     child.kill();
   }
   const code = await child.exited;
@@ -268,7 +275,7 @@ test.each(["stdio", "streamable_http", "sse"] as const)(
 test("flood fills stderr and replies", async () => {
   const fault = { kind: "flood", stderrBytes: 1_000_000, replyBytes: 2_000_000 } as const;
   await using host = startMockHost({ servers: [faulty("stdio", fault)] });
-  expect((await talk(host, { until: '"result"' })).stderr.length).toBe(1_000_000);
+  expect((await talk(host, { until: '"result"', stderrChars: 1_000_000 })).stderr.length).toBe(1_000_000);
   await using open = await openV2(host);
   expect(JSON.stringify(await open.call()).length).toBeGreaterThan(2_000_000);
 });

@@ -21,6 +21,7 @@ const CALLS = 200;
 const DOWN_MS = 20_000;
 const BACK_MS = 60_000;
 const CALM_MS = 20_000;
+/** Beside one idle connection to each server, which is kept for the next call; over minutes the soak judges without. */
 const MUST_HANDLES = 10;
 const MUST_STORM_MB = 4;
 const LISTED_CLASSES = 5;
@@ -50,7 +51,7 @@ async function runStability(context: AreaContext): Promise<void> {
   for (let number = 1; number <= storms; number += 1) {
     tell(`storm ${number} of ${storms}`);
     await storm(stage);
-    samples.push(await calm(stage));
+    samples.push(await calm(stage, before));
   }
   const last = samples.at(-1) ?? before;
   sheet.add({ metric: "resident before the storms", unit: "MB", measured: before.rssMb });
@@ -65,7 +66,8 @@ async function runStability(context: AreaContext): Promise<void> {
     metric: "handles more than before",
     unit: "handles",
     measured: last.handles - before.handles,
-    must: MUST_HANDLES,
+    must: MUST_HANDLES + stage.active.length,
+    note: [before, ...samples].map(({ handles }) => handles).join(" → "),
   });
   sheet.count("children as before", { measured: last.children, wanted: before.children });
   const { data } = await stage.subject.api("/metrics");
@@ -106,8 +108,8 @@ async function storm({ fleet, subject, active }: Stage): Promise<void> {
   await areReady(subject, active.length, BACK_MS);
 }
 
-/** Waits until nothing moves and garbage had time to go. */
-async function calm(stage: Stage): Promise<Holdings> {
+/** Waits until nothing moves any more, and as much is held as `before`, for a while at most. */
+async function calm(stage: Stage, before?: Holdings): Promise<Holdings> {
   const { subject, active } = stage;
   await areReady(subject, active.length, BACK_MS);
   // A snapshot collects first: what is compared afterwards is what is held.
@@ -122,7 +124,9 @@ async function calm(stage: Stage): Promise<Holdings> {
       rssMb: Math.min(now.rssMb, least.rssMb),
       handles: Math.min(now.handles, least.handles),
     };
-    return !isLess && performance.now() - beganAt > CALM_MS / 10;
+    if (isLess || performance.now() - beganAt < CALM_MS / 10) return false;
+    if (before === undefined) return true;
+    return least.handles <= before.handles + MUST_HANDLES + active.length && now.children === before.children;
   };
   await until(isCalm, "it is calm", CALM_MS).catch(() => {});
   return least;

@@ -53,23 +53,7 @@ async function runStability(context: AreaContext): Promise<void> {
     await storm(stage);
     samples.push(await calm(stage, before));
   }
-  const last = samples.at(-1) ?? before;
-  sheet.add({ metric: "resident before the storms", unit: "MB", measured: before.rssMb });
-  sheet.add({ metric: "resident after the last storm", unit: "MB", measured: last.rssMb });
-  sheet.add({
-    metric: "memory a storm adds",
-    unit: "MB/storm",
-    measured: slopeOf([before, ...samples].map(({ rssMb }, x) => ({ x, y: rssMb }))),
-    must: MUST_STORM_MB,
-  });
-  sheet.add({
-    metric: "handles more than before",
-    unit: "handles",
-    measured: last.handles - before.handles,
-    must: MUST_HANDLES + stage.active.length,
-    note: [before, ...samples].map(({ handles }) => handles).join(" → "),
-  });
-  sheet.count("children as before", { measured: last.children, wanted: before.children });
+  judge(context, { before, samples, upstreams: stage.active.length });
   const { data } = await stage.subject.api("/metrics");
   const { in_flight: inFlight } = data["calls"] as { readonly in_flight: number };
   sheet.count("calls still in flight", { measured: inFlight, wanted: 0 });
@@ -84,6 +68,31 @@ async function runStability(context: AreaContext): Promise<void> {
   sheet.count("processes that outlived the proxy", { measured: left, wanted: 0 });
   sheet.count("exit code", { measured: code, wanted: 0 });
   sheet.add({ metric: "stopping", unit: "ms", measured: ms, target: 15_000 });
+}
+
+/** What is held after each storm, beside what was held before them. */
+function judge(
+  { sheet }: AreaContext,
+  held: { readonly before: Holdings; readonly samples: readonly Holdings[]; readonly upstreams: number },
+): void {
+  const { before, samples, upstreams } = held;
+  const last = samples.at(-1) ?? before;
+  sheet.add({ metric: "resident before the storms", unit: "MB", measured: before.rssMb });
+  sheet.add({ metric: "resident after the last storm", unit: "MB", measured: last.rssMb });
+  sheet.add({
+    metric: "memory a storm adds",
+    unit: "MB/storm",
+    measured: slopeOf([before, ...samples].map(({ rssMb }, x) => ({ x, y: rssMb }))),
+    must: MUST_STORM_MB,
+  });
+  sheet.add({
+    metric: "handles more than before",
+    unit: "handles",
+    measured: last.handles - before.handles,
+    must: MUST_HANDLES + upstreams,
+    note: [before, ...samples].map(({ handles }) => handles).join(" → "),
+  });
+  sheet.count("children as before", { measured: last.children, wanted: before.children });
 }
 
 /** The network goes and comes back while agents call and operators restart. */

@@ -39,6 +39,8 @@ async function runStability(context: AreaContext): Promise<void> {
   await using stage = await openStage(context, {
     maxStdio: Math.min(options.maxStdio, 20),
     settings: {
+      // Whether a storm disables anybody is the question of another area.
+      auto_disable_threshold: 0,
       health_check_interval: "1s",
       supervision: { backoff_base: "100ms", backoff_cap: "1s", restart_budget: 1000 },
     },
@@ -105,10 +107,14 @@ async function storm({ fleet, subject, active }: Stage): Promise<void> {
       .catch(() => undefined),
   );
   await fleet.network("down");
+  const isActive = new Set(active);
+  const struck = fleet.servers.filter(
+    ({ name, transport }) => isActive.has(name) && transport !== "stdio",
+  ).length;
   const isDown = async (): Promise<boolean> => {
     const { data } = await subject.api("/status");
     const { connected_servers: connected } = data["upstream_stats"] as { readonly connected_servers: number };
-    return connected < active.length / 2;
+    return connected <= active.length - struck / 2;
   };
   await until(isDown, "the storm is felt", DOWN_MS).catch(() => {});
   await fleet.network("up");

@@ -246,6 +246,11 @@ async function checkReturn(parts: {
   const closed = Map.groupBy(stalled, (index) => String(awake[index]?.closed));
   const codes = [...closed].map(([code, all]) => `${all.length} × ${code}`).join(", ");
   const gone = stalled.filter((index) => awake[index]?.closed !== undefined);
+  const untold = stalled.filter((index) => ![1013, 0].includes(awake[index]?.closed ?? -1));
+  hold(
+    untold.length === 0,
+    `${what}: ${untold.length} stalled readers did not read 1013, or the end of their response`,
+  );
   await crowd.tell({ do: "reopen", clients: gone });
   await Bun.sleep(SETTLE_MS * 4);
   const back = (await crowd.report()).clients;

@@ -51,6 +51,9 @@ export class SocketReader {
   /** The id up to which it was served, as long as it catches up. */
   cursor = 0;
   #socket: ReaderSocket | undefined;
+  #topic: string | undefined;
+  /** It was too slow and gets nothing more; it is told so when it reads on. */
+  #isLeaving = false;
   /** When the ping went out that was not answered yet, on the monotonic clock. */
   #pingedAt: number | undefined;
 
@@ -81,6 +84,7 @@ export class SocketReader {
 
   /** Gets what is published to a topic from now on. */
   follow(topic: string): void {
+    this.#topic = topic;
     this.#socket?.subscribe(topic);
   }
 
@@ -92,16 +96,31 @@ export class SocketReader {
     return false;
   }
 
-  /** Notes the sign of life. */
-  notePong(): void {
+  /** Notes that it answered, or took of what waits for it. */
+  noteLife(): void {
     this.#pingedAt = undefined;
+    if (this.#isLeaving) this.#closeAsSlow();
+  }
+
+  /**
+   * Sends nothing more, and closes with its first sign of life, behind what was buffered. A socket that is closed
+   * while its peer does not read is cut by Bun some 15 s later, and the code is lost on one that wakes after that.
+   */
+  leave(): void {
+    this.#isLeaving = true;
+    if (this.#topic !== undefined) this.#socket?.unsubscribe(this.#topic);
+    if (this.buffered === 0 && this.#pingedAt === undefined) this.#closeAsSlow();
   }
 
   /** Closes; what was buffered goes out before. */
   end(why: Farewell): void {
-    if (why === "slow") this.#socket?.close(TRY_AGAIN_LATER, "Too slow: connect again with ?since=");
+    if (why === "slow") this.#closeAsSlow();
     else if (why === "refused") this.#socket?.close(POLICY_VIOLATION, "The token does not hold any more");
     else this.#socket?.close(GOING_AWAY, "The proxy stops");
+  }
+
+  #closeAsSlow(): void {
+    this.#socket?.close(TRY_AGAIN_LATER, "Too slow: connect again with ?since=");
   }
 }
 

@@ -30,10 +30,7 @@ const ROUND_MS = 5;
 const ROUND_MS_PER_READER = 0.025;
 const HEARTBEAT_MS = 5_000;
 const PING_TIMEOUT_MS = 20_000;
-/**
- * A peer that vanished is cut after this. A slow one that was closed reads its 1013 behind what was buffered, when it
- * wakes within some 15 s; then Bun cuts it, and it sees 1006.
- */
+/** A peer that gives no sign of life is cut after this; a slow one that wakes before reads its 1013. */
 const SOCKET_IDLE_S = 60;
 /** Readers say nothing. */
 const MAX_INCOMING_BYTES = 4 * 1024;
@@ -87,6 +84,8 @@ export class EventStreams implements AsyncDisposable {
   /** All that are connected; those that are in no audience catch up. */
   readonly #readers = new Set<Reader>();
   readonly #catchingUp = new Set<Reader>();
+  /** Those that were too slow, until they read that. */
+  readonly #leaving = new Set<SocketReader>();
   readonly #audiences = new Map<string, Audience>();
   #listener: SocketListener | undefined;
   /** All that upgraded a request: each publishes to its own sockets. */
@@ -117,13 +116,19 @@ export class EventStreams implements AsyncDisposable {
         this.#begin(socket.data);
       },
       message: () => {},
-      drain: (socket) => this.#advance(socket.data),
-      pong: (socket) => socket.data.notePong(),
-      close: (socket) => this.#forget(socket.data),
+      drain: (socket) => {
+        socket.data.noteLife();
+        this.#advance(socket.data);
+      },
+      pong: (socket) => socket.data.noteLife(),
+      close: (socket) => {
+        this.#leaving.delete(socket.data);
+        this.#forget(socket.data);
+      },
     };
   }
 
-  /** Readers that are connected. */
+  /** Readers that are served. */
   get readerCount(): number {
     return this.#readers.size;
   }
@@ -186,6 +191,7 @@ export class EventStreams implements AsyncDisposable {
     this.#unsubscribe();
     this.#ring[Symbol.dispose]();
     for (const reader of this.#readers) this.#end(reader, "stopping");
+    for (const reader of this.#leaving) reader.end("slow");
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -194,7 +200,7 @@ export class EventStreams implements AsyncDisposable {
 
   #checkPlace(): void {
     const { maxReaders = MAX_READERS } = this.#options;
-    if (!this.#isClosed && this.#readers.size < maxReaders) return;
+    if (!this.#isClosed && this.#readers.size + this.#leaving.size < maxReaders) return;
     throw new ProxyError(
       "STREAMS_REFUSED",
       `Cannot open a stream of events: ${this.#isClosed ? "the proxy stops" : `${maxReaders} are open`}`,
@@ -352,7 +358,9 @@ export class EventStreams implements AsyncDisposable {
 
   #end(reader: Reader, why: Farewell): void {
     this.#forget(reader);
-    reader.end(why);
+    if (why !== "slow" || reader instanceof ResponseReader) return reader.end(why);
+    this.#leaving.add(reader);
+    reader.leave();
   }
 
   #forget(reader: Reader): void {

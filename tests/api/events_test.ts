@@ -18,6 +18,8 @@ const LONG = "x".repeat(20_000);
 const MANY_LONG = 500;
 /** A reader that reads nothing is full by then; there is nothing to wait for. */
 const KERNEL_MS = 300;
+/** Bun cuts a socket that was closed some 15 s before, when its peer reads nothing. */
+const WAKES_AFTER_MS = 20_000;
 
 const open: AsyncDisposable[] = [];
 afterEach(async () => {
@@ -349,6 +351,29 @@ test("a WebSocket that answers no ping is closed with 1013", async () => {
   expect(healthy.report.closed).toBeUndefined();
   healthy.drop();
 });
+
+test("a stalled WebSocket is told 1013 however late it wakes, and what leaves so slowly has a bound", async () => {
+  verifies("EVENT-SLOW-CLOSED");
+  const served = await serve({ maxReaders: 2 });
+  const options = { kind: "ws", port: served.port, apiKey: API_KEY } as const;
+  const stalled = new EventClient(options);
+  await stalled.open();
+  stalled.stall();
+  await publishLong(served);
+  await waitFor("it is let go", () => served.streams.readerCount === 0);
+  const beside = new EventClient(options);
+  expect(await beside.open()).toContain(" 101 ");
+  // The one that leaves still has its place: its buffer is there.
+  expect(await new EventClient(options).open()).toContain(" 503 ");
+  await Bun.sleep(WAKES_AFTER_MS);
+  expect(stalled.report.closed).toBeUndefined();
+  stalled.resume();
+  await waitFor("it learns of it", () => stalled.report.closed !== undefined);
+  expect(stalled.report).toMatchObject({ closed: 1013, faults: 0, gaps: [] });
+  await waitFor("it has left", async () => (await stalled.open(stalled.report.lastId)).includes(" 101 "));
+  await waitFor("it has caught up", () => stalled.report.lastId === served.bus.lastId);
+  for (const client of [beside, stalled]) client.drop();
+}, 60_000);
 
 test("an SSE stream with nothing to tell has heartbeats", async () => {
   const served = await serve({ heartbeatMs: 20 });

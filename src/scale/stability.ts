@@ -20,6 +20,10 @@ const WARM_UPS = 2;
 const CALLS = 200;
 const DOWN_MS = 20_000;
 const BACK_MS = 60_000;
+/** Of each server on top: ten thousand share the processor with the servers they are. */
+const BACK_MS_PER_SERVER = 20;
+/** Probes a second, at most. */
+const PROBES = 1_000;
 const CALM_MS = 20_000;
 /** Beside one idle connection to each server, which is kept for the next call; over minutes the soak judges without. */
 const MUST_HANDLES = 10;
@@ -41,7 +45,7 @@ async function runStability(context: AreaContext): Promise<void> {
     settings: {
       // Whether a storm disables anybody is the question of another area.
       auto_disable_threshold: 0,
-      health_check_interval: "1s",
+      health_check_interval: `${Math.ceil(options.servers / PROBES)}s`,
       supervision: { backoff_base: "100ms", backoff_cap: "1s", restart_budget: 1000 },
     },
   });
@@ -120,13 +124,17 @@ async function storm({ fleet, subject, active }: Stage): Promise<void> {
   await fleet.network("up");
   await Promise.all(calls);
   await subject.post("/servers/batch", { action: "restart", names: active.slice(0, 20) });
-  await areReady(subject, active.length, BACK_MS);
+  await areReady(subject, active.length, backMs(active));
+}
+
+function backMs(active: readonly string[]): number {
+  return BACK_MS + active.length * BACK_MS_PER_SERVER;
 }
 
 /** Waits until nothing moves any more, and as much is held as `before`, for a while at most. */
 async function calm(stage: Stage, before?: Holdings): Promise<Holdings> {
   const { subject, active } = stage;
-  await areReady(subject, active.length, BACK_MS);
+  await areReady(subject, active.length, backMs(active));
   // A snapshot collects first: what is compared afterwards is what is held.
   await heapOf(stage);
   let least = subject.holdings();

@@ -21,18 +21,30 @@ const MAX_OFFERS = 500;
 const SCRIPTS: Readonly<Record<string, string>> = {
   bash: `# bash completion of mcpproxy; to try it: source <(mcpproxy completion bash)
 _mcpproxy() {
-  local cur words cword
-  # A name may hold ':', at which bash parts words.
-  if declare -F _get_comp_words_by_ref >/dev/null; then _get_comp_words_by_ref -n := cur words cword
-  else cur=\${COMP_WORDS[COMP_CWORD]}; words=("\${COMP_WORDS[@]}"); cword=$COMP_CWORD; fi
-  local IFS=$'\\n' offer
+  local rest=\${COMP_LINE:0:COMP_POINT} blanks word cur offer head i
+  local -a words=()
+  # bash parts words at ':' and '=' as well: what has no blank before it belongs to the word before.
+  for ((i = 0; i <= COMP_CWORD; i++)); do
+    blanks=\${rest%%[![:space:]]*} rest=\${rest#"\${rest%%[![:space:]]*}"} word=\${COMP_WORDS[i]}
+    # What stands behind the cursor is not there yet.
+    if ((i == COMP_CWORD)); then word=$rest; fi
+    if ((i == 0)) || [[ -n $blanks ]]; then words+=("$word"); else words[\${#words[@]}-1]+=$word; fi
+    rest=\${rest#"$word"}
+  done
+  cur=\${words[\${#words[@]}-1]}
+  # Of a word bash replaces what stands behind its last ':' or '=', of one in quotes all.
+  if [[ $cur == [\\'\\"]* ]]; then head=; else head=\${cur%"\${cur##*[:=]}"}; fi
+  local IFS=$'\\n'
   COMPREPLY=()
   while IFS= read -r offer; do
     offer=\${offer%%$'\\t'*}
-    if [[ $offer == :files ]]; then compopt -o filenames 2>/dev/null; COMPREPLY+=($(compgen -f -- "$cur"))
-    else COMPREPLY+=("$(printf %q "$offer")"); fi
-  done < <("\${words[0]}" completion words -- "\${words[@]:1:cword}" 2>/dev/null)
-  if declare -F __ltrim_colon_completions >/dev/null; then __ltrim_colon_completions "$cur"; fi
+    if [[ $offer == :files ]]; then compopt -o filenames 2>/dev/null; COMPREPLY+=($(compgen -f -- "\${cur##*=}"))
+    elif [[ $cur == [\\'\\"]* ]]; then COMPREPLY+=("$offer")
+    else
+      if [[ $offer == *[!a-zA-Z0-9_.,:=/@+-]* ]]; then offer=$(printf %q "$offer"); fi
+      COMPREPLY+=("\${offer#"$head"}")
+    fi
+  done < <("\${words[0]/#~\\//$HOME/}" completion words --quoted -- "\${words[@]:1}" 2>/dev/null)
 }
 complete -F _mcpproxy mcpproxy
 `,
@@ -43,20 +55,28 @@ _mcpproxy() {
   local line offer
   while IFS= read -r line; do
     offer=\${line%%$'\\t'*}
-    if [[ $offer == :files ]]; then _files; continue; fi
+    if [[ $offer == :files ]]; then compset -P '--*='; _files; continue; fi
     offers+=("$offer")
     if [[ $line == *$'\\t'* ]]; then texts+=("$offer  -- \${line#*$'\\t'}"); else texts+=("$offer"); fi
-  done < <("\${words[1]}" completion words -- "\${(@)words[2,CURRENT]}" 2>/dev/null)
+  done < <("\${words[1]/#\\~\\//$HOME/}" completion words --quoted -- "\${(@)words[2,CURRENT]}" 2>/dev/null)
   (( $#offers )) && compadd -l -d texts -a offers
 }
 if [[ $funcstack[1] == _mcpproxy ]]; then _mcpproxy "$@"; else compdef _mcpproxy mcpproxy; fi
 `,
   fish: `# fish completion of mcpproxy; to try it: mcpproxy completion fish | source
 function __mcpproxy_offers
-  set -l tokens (commandline -opc) (commandline -ct)
-  for offer in ($tokens[1] completion words -- $tokens[2..] 2>/dev/null)
+  set -l tokens (commandline -opc)
+  set -l program (string replace -r '^~/' "$HOME/" -- $tokens[1])
+  type -q $program; or return
+  # A quote that is still open is no part of the word.
+  set -l typed (commandline -ct)
+  set -l current (string unescape -- $typed; or string replace -r '^["\\']' '' -- $typed)
+  for offer in ($program completion words -- $tokens[2..] "$current" 2>/dev/null)
     if test "$offer" = :files
-      __fish_complete_path (commandline -ct)
+      set -l head (string match -r -- '^--[^=]+=' "$current")
+      for path in (__fish_complete_path (string replace -r -- '^--[^=]+=' '' "$current"))
+        echo "$head$path"
+      end
     else
       echo $offer
     end
@@ -80,7 +100,9 @@ export async function runCompletion(args: readonly string[], io: CommandIo): Pro
   const { verb, rest } = takeVerb(args);
   if (verb === "words") {
     const at = args.indexOf("--");
-    const offers = await offersFor(at < 0 ? rest : args.slice(at + 1), io);
+    const words = at < 0 ? rest : args.slice(at + 1);
+    const isQuoted = at >= 0 && args.slice(0, at).includes("--quoted");
+    const offers = await offersFor(isQuoted ? words.map(unquote) : words, io);
     for (const { word, text } of offers) {
       // A line break would be two offers.
       if (oneLine(word) === word) io.stdout(`${word}${text === undefined ? "" : `\t${text}`}\n`);
@@ -99,6 +121,15 @@ export async function runCompletion(args: readonly string[], io: CommandIo): Pro
   readWords(`completion ${verb}`, rest);
   io.stdout(script);
   return 0;
+}
+
+/** What a word stands for that was typed into a shell; a quote may still be open. Nothing is expanded. */
+function unquote(typed: string): string {
+  const parts = typed.matchAll(/'([^']*)'?|"((?:[^"\\]|\\.)*)"?|\\(.)|[^'"\\]+/gsu);
+  const plain = Array.from(parts, ([all, single, double, escaped]) => {
+    return single ?? double?.replaceAll(/\\(["\\$`])/g, "$1") ?? escaped ?? all;
+  });
+  return plain.join("");
 }
 
 /** What may stand in the place of the last word. */
@@ -169,11 +200,13 @@ async function candidates(
 ): Promise<readonly Offer[]> {
   const { noun, command, open, words } = line;
   if (open?.value !== undefined) return valuesOf(open.value, { line, current, io });
-  const joined = /^(--([\w-]+)=)/.exec(current);
+  const joined = /^(--([\w-]+)=)(.*)$/s.exec(current);
   if (joined !== null) {
-    const flag = flagsOf(command).find(({ name }) => name === joined[2]);
-    const values = flag?.value === undefined ? [] : await valuesOf(flag.value, { line, current, io });
-    return values.map(({ word }) => ({ word: `${joined[1]}${word}` }));
+    const [, head = "", name = "", value = ""] = joined;
+    const flag = flagsOf(command).find((row) => row.name === name);
+    if (flag?.value === undefined) return [];
+    const values = await valuesOf(flag.value, { line, current: value, io });
+    return values.map((offer) => (offer === FILES ? FILES : { word: `${head}${offer.word}` }));
   }
   if (current.startsWith("-")) return flagsOf(command).map(({ name, text }) => ({ word: `--${name}`, text }));
   if (noun === undefined) return nouns().map((word) => ({ word, text: NOUNS[word]?.summary }));

@@ -47,7 +47,7 @@ export function migrate(db: Database): void {
       "STORE_CORRUPT",
       `Cannot use the database: it has the newer migration '${unknown[0]}'`,
       {
-        hint: "Start the version of mcpproxy that wrote it, or give another --data-dir",
+        hint: "Start the newer mcpproxy that wrote it, put back the copy of the data dir from before the upgrade, or give another --data-dir",
       },
     );
   }

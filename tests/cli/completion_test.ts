@@ -2,6 +2,7 @@
  * Completion: what is offered for a line of words, and that the scripts of the shells are ones.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { chmodSync } from "node:fs";
 import { join } from "node:path";
 import { COMMANDS } from "../../src/cli/commands.ts";
 import { nouns, readFlag, verbsOf } from "../../src/cli/help.ts";
@@ -79,6 +80,12 @@ test.each<[string, string[], string[]]>([
   ["values there are", ["servers", "list", "--category", "dis"], ["disconnected", "disabled"]],
   ["values behind a comma", ["servers", "list", "--category", "sleeping,qu"], ["sleeping,quarantined"]],
   ["values behind an equals sign", ["servers", "list", "--category=co"], ["--category=connected"]],
+  [
+    "values behind a comma there",
+    ["servers", "list", "--category=sleeping,qu"],
+    ["--category=sleeping,quarantined"],
+  ],
+  ["files behind an equals sign", ["status", "--config="], [":files"]],
   ["types of events", ["events", "--types", "tool_called,config_i"], ["tool_called,config_invalid"]],
   ["formats", ["status", "-o", ""], ["table", "json", "yaml"]],
   ["files, by the shell", ["config", "check", ""], [":files"]],
@@ -120,24 +127,49 @@ test.each(SHELLS)("the script for %s is one its shell reads, and asks this progr
   expect([await child.exited, await new Response(child.stderr).text()]).toEqual([0, ""]);
 });
 
-test("bash offers the servers of the proxy, quoted as a shell wants them", async () => {
+test.each<[string, string, string[]]>([
+  ["a blank behind a backslash", "git\\ hub:e", ["git hub:echo", "git hub:empty"]],
+  ["a quote that is open", "'git hub:ec", ["git hub:echo"]],
+  ["a double quote that is open", '"git hub:ec', ["git hub:echo"]],
+  ["quotes within a word", `git' 'hub:"ec"`, ["git hub:echo"]],
+  ["what a shell would run, as it stands", "$(git\\ hub:", []],
+])("%s is understood as the shell would", async (_, typed, expected) => {
+  verifies("CLI-COMPLETION");
+  const line = ["-d", join(proxy.folder, "data"), "tools", "call", typed];
+  const { out } = await runLine(["completion", "words", "--quoted", "--", ...line], {
+    cwd: proxy.folder,
+    home: proxy.folder,
+  });
+  expect(wordsOf(out.split("\n")).filter((word) => word !== "")).toEqual(expected);
+});
+
+/** What is typed behind the program, where bash parts it, and what it gets to put in place of the last part. */
+test.each<[string, string[], string[]]>([
+  ["servers show git", ["servers", "show", "git"], ["git\\ hub", "gitlab"]],
+  ["tools call git\\ hub:e", ["tools", "call", "git\\ hub", ":", "e"], ["echo", "empty"]],
+  ["tools call 'git hub:e", ["tools", "call", "'git hub:e"], ["git hub:echo", "git hub:empty"]],
+  ["servers list --category=con", ["servers", "list", "--category", "=", "con"], ["connected"]],
+  ["servers show   sla", ["servers", "show", "sla"], ["slack"]],
+])("bash offers what fits behind '%s', quoted as it wants it", async (typed, parts, expected) => {
   verifies("CLI-COMPLETION");
   const bash = Bun.which("bash");
   if (bash === null) return;
   using folder = tempDir();
   const program = join(folder.path, "mcpproxy");
   await Bun.write(program, `#!/bin/sh\nexec '${process.execPath}' '${MAIN}' "$@"\n`);
+  chmodSync(program, 0o755);
+  const before = [program, "-d", join(proxy.folder, "data")];
+  const line = [...before, typed].join(" ");
   const script = `
     source <('${program}' completion bash)
-    COMP_WORDS=('${program}' -d '${join(proxy.folder, "data")}' servers show git); COMP_CWORD=5
+    COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+    COMP_LINE=$0; COMP_POINT=\${#COMP_LINE}
     _mcpproxy; printf '%s\\n' "\${COMPREPLY[@]}"`;
-  const chmod = Bun.spawn(["chmod", "+x", program]);
-  await chmod.exited;
-  const child = Bun.spawn([bash, "--norc", "-c", script], {
+  const child = Bun.spawn([bash, "--norc", "-c", script, line, ...before, ...parts], {
     stdout: "pipe",
     stderr: "pipe",
     cwd: folder.path,
     env: { PATH: process.env["PATH"], HOME: folder.path, BUN_RUNTIME_TRANSPILER_CACHE_PATH: "0" },
   });
-  expect(await new Response(child.stdout).text()).toBe("git\\ hub\ngitlab\n");
+  expect(await new Response(child.stdout).text()).toBe(`${expected.join("\n")}\n`);
 });

@@ -3,8 +3,8 @@
  *
  * Owns their list and the sum of them: each prints its own table and judges its own bars; here is only who passed. Writes
  * `bench/out/all.json`, exits 1 when one is past a bar. `--only NAME,NAME` runs some; `--profile cpu|heap` leaves a
- * profile of each in `bench/out/profiles`, of the processor as a flame graph for speedscope too. They take about a quarter of an hour
- * on a quiet machine; on a busy one ratios hold, and times do not.
+ * profile of each in `bench/out/profiles`, of the processor as a flame graph for speedscope too, and `--profile handles` prints what
+ * each leaves open at its end. They take about twenty minutes on a quiet machine; on a busy one ratios hold, and times do not.
  */
 import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -23,6 +23,7 @@ const BENCHES: Readonly<Record<string, readonly string[]>> = {
   listing: ["listing_bench.ts"],
   call: ["call_bench.ts"],
   search: ["search_bench.ts"],
+  sizes: ["sizes_bench.ts"],
   growth: ["growth_bench.ts"],
 };
 
@@ -30,11 +31,12 @@ const PROFILES = join(import.meta.dir, "out/profiles");
 const FLAGS = {
   cpu: ["--cpu-prof", `--cpu-prof-dir=${PROFILES}`],
   heap: ["--heap-prof", `--heap-prof-dir=${PROFILES}`],
+  handles: ["--preload", join(import.meta.dir, "handles.ts")],
 } as const;
 
 const { values } = parseArgs({ options: { only: { type: "string" }, profile: { type: "string" } } });
 const { profile } = values;
-if (profile !== undefined && profile !== "cpu" && profile !== "heap") {
+if (profile !== undefined && !isProfile(profile)) {
   console.error(`Cannot profile '${profile}': there are ${Object.keys(FLAGS).join(", ")}`);
   process.exit(2);
 }
@@ -70,3 +72,7 @@ if (profile === "cpu") {
 }
 writeFileSync(join(import.meta.dir, "out/all.json"), `${JSON.stringify(rows, null, 2)}\n`);
 process.exit(rows.every(({ isPassed }) => isPassed) ? 0 : 1);
+
+function isProfile(name: string): name is keyof typeof FLAGS {
+  return Object.hasOwn(FLAGS, name);
+}

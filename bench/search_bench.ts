@@ -9,48 +9,19 @@ import { create, insertMultiple, remove, search, insert } from "@orama/orama";
 import { measure } from "mitata";
 import { SearchIndex } from "../src/catalog/search.ts";
 import { tokenize } from "../src/catalog/tokenizer.ts";
-import { toolTextOf } from "../src/catalog/tool_text.ts";
 import type { Tool } from "../src/core/model.ts";
+import {
+  makeQueries,
+  makeTools,
+  openStock,
+  SERVER_TOOLS,
+  STOCK_SCHEMA,
+  stockDocument,
+} from "./sizes/tools.ts";
 
 const SIZES = [1_000, 10_000] as const;
-const SERVER_TOOLS = 30;
 const MAX_RATIO = 0.5;
-const VOCABULARY = 6_000;
 const MS_PER_NS = 1e-6;
-
-const VERBS = [
-  "get",
-  "list",
-  "create",
-  "delete",
-  "update",
-  "search",
-  "send",
-  "read",
-  "write",
-  "run",
-  "export",
-  "watch",
-];
-const NOUNS = [
-  "file",
-  "issue",
-  "user",
-  "message",
-  "invoice",
-  "table",
-  "branch",
-  "image",
-  "event",
-  "route",
-  "ticket",
-];
-const STOCK_SCHEMA = {
-  name: "string",
-  server: "string",
-  description: "string",
-  parameters: "string",
-} as const;
 
 interface Figure {
   readonly name: string;
@@ -59,50 +30,6 @@ interface Figure {
   readonly p99Ms: number;
   readonly baselineP50Ms: number;
   readonly ratio: number;
-}
-
-/** Words of a language in which few are common and most are rare. */
-function makeSource(seed: number): {
-  readonly next: (below: number) => number;
-  readonly words: (count: number) => string;
-} {
-  let state = seed;
-  const next = (below: number): number => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    return Math.floor((state / 2 ** 32) * below);
-  };
-  const word = (): string => `w${Math.floor(VOCABULARY ** (next(10_000) / 10_000)).toString(36)}x`;
-  return { next, words: (count) => Array.from({ length: count }, word).join(" ") };
-}
-
-function makeTools(count: number): Tool[] {
-  const source = makeSource(7);
-  return Array.from({ length: count }, (_, at) => {
-    const server = `server-${Math.floor(at / SERVER_TOOLS)}`;
-    const noun = NOUNS[source.next(NOUNS.length)] ?? "";
-    const name = `${VERBS[source.next(VERBS.length)]}_${noun}_${at % SERVER_TOOLS}`;
-    const properties = Object.fromEntries(
-      Array.from({ length: 1 + source.next(6) }, (__, p) => [
-        `${NOUNS[source.next(NOUNS.length)]}_${p}`,
-        { type: "string", description: source.words(10) },
-      ]),
-    );
-    const description = `${name.replaceAll("_", " ")} ${source.words(25)}`;
-    const definition = { name, description, inputSchema: { type: "object", properties } };
-    return { id: `${server}:${name}`, server, name, fingerprint: String(at), definition };
-  });
-}
-
-function stockDocument(tool: Tool): {
-  id: string;
-  name: string;
-  server: string;
-  description: string;
-  parameters: string;
-} {
-  const text = toolTextOf(tool);
-  const parameters = `${text.parameterNames} ${text.parameterDescriptions}`;
-  return { id: tool.id, name: tool.name, server: tool.server, description: text.description, parameters };
 }
 
 function scan(tools: readonly Tool[], query: string): number {
@@ -133,16 +60,9 @@ async function run(size: number): Promise<Figure[]> {
   const documents = tools.map(stockDocument);
   const index = new SearchIndex();
   await index.build(tools);
-  const stock = create({ schema: STOCK_SCHEMA });
-  await insertMultiple(stock, documents);
+  const stock = await openStock(tools);
   const server = tools.slice(0, SERVER_TOOLS);
-  const source = makeSource(11);
-  const queries = Array.from(
-    { length: 64 },
-    (_, at) => `${VERBS[at % VERBS.length]} the ${NOUNS[at % NOUNS.length]} with ${source.words(4)}`,
-  );
-  let turn = 0;
-  const query = (): string => queries[(turn += 1) % queries.length] ?? "";
+  const query = makeQueries();
   return [
     await compare(
       "build",

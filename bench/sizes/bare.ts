@@ -1,0 +1,17 @@
+/**
+ * The least that is durable: a file replaced with one write, fsync, rename and folder fsync.
+ */
+import { closeSync, fsyncSync, openSync, renameSync, writeSync } from "node:fs";
+import { dirname } from "node:path";
+
+/** Replaces a file; it is on the disk when this returns. */
+export function writeBare(path: string, text: string): void {
+  const file = openSync(`${path}.tmp`, "w", 0o600);
+  writeSync(file, text);
+  fsyncSync(file);
+  closeSync(file);
+  renameSync(`${path}.tmp`, path);
+  const folder = openSync(dirname(path), "r");
+  fsyncSync(folder);
+  closeSync(folder);
+}

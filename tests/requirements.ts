@@ -386,6 +386,11 @@ export const REQUIREMENTS = {
       "Explaining a tool says why it cannot be found or called, and for a query its rank and the parts of its score",
     source: "SPEC §8",
   },
+  "FAULTS-IN-PLAIN-WORDS": {
+    promise:
+      "Where a request gets no answer, people read the host, the reason and its code, and no advice to programmers",
+    source: "HOUSE §5",
+  },
   "GROUP-HIERARCHY": {
     promise:
       "A group holds its servers and those of the groups below, and circles and missing parents are refused",
@@ -705,6 +710,16 @@ export const REQUIREMENTS = {
   "SUPERVISE-CASCADE": {
     promise: "While most servers fail at once nothing is counted, the proxy is degraded, and all come back",
     source: "SPEC §3",
+  },
+  "SUPERVISE-CASCADE-RESTART": {
+    promise:
+      "Servers that worked when last seen and fail together after a restart count as fallen, a few or those that never worked do not",
+    source: "PROMISES Upstream faults",
+  },
+  "SUPERVISE-CASCADE-UNREACHED": {
+    promise:
+      "A first start without a network switches nothing off, while hosts that are down among others that answer are",
+    source: "PROMISES Upstream faults",
   },
   "SUPERVISE-FAULT-TABLE": {
     promise: "Each fault of an upstream costs that call or that line only, in time and in bounded memory",

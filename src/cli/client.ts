@@ -9,10 +9,11 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 
-import { ERRORS, messageOf, ProxyError } from "../core/errors.ts";
+import { ERRORS, ProxyError } from "../core/errors.ts";
 import type { ErrorCode } from "../core/errors.ts";
 import type { Settings } from "../core/settings.ts";
 import { VERSION } from "../core/version.ts";
+import { explainFetch } from "../lib/fetch_fault.ts";
 import { loadConfig } from "../state/config.ts";
 import { openApiKey, readApiKey } from "../state/api_key.ts";
 import { readDaemonNote } from "../state/daemon.ts";
@@ -99,7 +100,25 @@ export class ApiClient {
   async stream(path: string, signal?: AbortSignal): Promise<ReadableStream<Uint8Array>> {
     const response = await this.#fetch(path, signal === undefined ? {} : { signal });
     if (!response.ok) throw this.#failure(await readEnvelope(response, this.url), response);
-    return response.body ?? new Blob([]).stream();
+    const chunks = this.#chunks(response, signal);
+    return new ReadableStream<Uint8Array>({
+      pull: async (into) => {
+        const { done, value } = await chunks.next();
+        if (done) into.close();
+        else into.enqueue(value);
+      },
+      cancel: () => void chunks.return(undefined),
+    });
+  }
+
+  /** A proxy that ends meanwhile is told of as one that was not there. */
+  async *#chunks({ body }: Response, signal: AbortSignal | undefined): AsyncGenerator<Uint8Array, undefined> {
+    try {
+      if (body !== null) for await (const chunk of body) yield chunk;
+    } catch (error) {
+      throw this.#notAnswered(error, signal);
+    }
+    return undefined;
   }
 
   /**
@@ -121,7 +140,9 @@ export class ApiClient {
   async #ask(path: string, init: Init): Promise<ApiAnswer> {
     const response = await this.#fetch(`/api/v1${path}`, init);
     if (response.status === 204) return { data: undefined, envelope: { success: true } };
-    const envelope = await readEnvelope(response, this.url);
+    const envelope = await readEnvelope(response, this.url).catch((error: unknown) => {
+      throw error instanceof ProxyError ? error : this.#notAnswered(error, init.signal);
+    });
     if (envelope["success"] !== true) throw this.#failure(envelope, response);
     return { data: envelope["data"], envelope };
   }
@@ -140,9 +161,14 @@ export class ApiClient {
         headers: { "user-agent": USER_AGENT, ...init.headers, ...key },
       });
     } catch (error) {
-      if (init.signal?.aborted === true && !isTimeout(init.signal.reason)) throw error;
-      throw notRunning(`nobody answers at ${this.#socket ?? this.url} (${messageOf(error)})`, error);
+      throw this.#notAnswered(error, init.signal);
     }
+  }
+
+  /** What whoever gave up is told is his own reason. */
+  #notAnswered(error: unknown, signal: AbortSignal | null | undefined): unknown {
+    if (signal?.aborted === true && !isTimeout(signal.reason)) return error;
+    return notRunning(`nobody answers at ${this.#socket ?? this.url}: ${explainFetch(error)}`, error);
   }
 }
 

@@ -11,6 +11,7 @@ import { BlockList, isIP } from "node:net";
 
 import { orAborted } from "./abort.ts";
 import { capBody } from "./capped_body.ts";
+import { fetchFault } from "./fetch_fault.ts";
 
 /** Options of {@link fetchPublic}. */
 export interface PublicFetchOptions {
@@ -86,11 +87,10 @@ export async function fetchPublic(address: string, options: PublicFetchOptions):
   } catch (error) {
     if (error instanceof PublicFetchError) throw error;
     if (deadline.aborted) throw new PublicFetchError(`no answer within ${options.timeoutMs / 1_000} s`);
-    const code = (error as { readonly code?: unknown }).code;
     throw new PublicFetchError(
       error instanceof Error && error.name === "BodyTooLongError"
         ? error.message
-        : `no connection to '${first.host}'${typeof code === "string" ? ` (${code})` : ""}`,
+        : `no connection to '${first.host}': ${fetchFault(error) ?? "the request failed"}`,
       { cause: error },
     );
   }

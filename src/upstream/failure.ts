@@ -16,6 +16,7 @@ import {
 
 import { messageOf, ProxyError } from "../core/errors.ts";
 import type { FailureClass, Server } from "../core/model.ts";
+import { explainFetch, fetchCode, fetchFault } from "../lib/fetch_fault.ts";
 import { redactText } from "../lib/redact.ts";
 import type { ExitStatus } from "../lib/child.ts";
 import type { Failure } from "./link.ts";
@@ -51,6 +52,7 @@ export function describeFailure(error: unknown, context: FailureContext): Failur
     at: Date.now(),
     ...(context.retryAfterMs === undefined ? {} : { retryAfterMs: context.retryAfterMs }),
     ...(isOwnLimit(error) ? { isOurs: true } : {}),
+    ...(found.class === "network" && UNREACHED.has(fetchCode(error)) ? { isUnreached: true } : {}),
   };
 }
 
@@ -83,9 +85,9 @@ function classify(error: unknown, context: FailureContext): Verdict {
     exitFault(context) ??
     httpFault(error) ??
     timeoutFault(error, context) ??
-    networkFault(error, redact) ?? {
+    networkFault(error, { url: context.server.url, redact }) ?? {
       class: "protocol",
-      detail: redact(messageOf(error)),
+      detail: redact(explainFetch(error)),
       hint: "The server answered, but not as MCP: check its version and that the entry's protocol fits",
     }
   );
@@ -238,6 +240,11 @@ function timeoutFault(error: unknown, context: FailureContext): Verdict | undefi
   };
 }
 
+/** Nothing came back from the host. */
+const UNREACHED: ReadonlySet<string | undefined> = new Set(
+  "ECONNREFUSED ENOTFOUND EAI_AGAIN ETIMEDOUT EHOSTUNREACH ENETUNREACH ENETDOWN".split(" "),
+);
+
 const NETWORK_CODES: ReadonlySet<unknown> = new Set([
   SdkErrorCode.ConnectionClosed,
   SdkErrorCode.SendFailed,
@@ -247,7 +254,10 @@ const NETWORK_CODES: ReadonlySet<unknown> = new Set([
     UNABLE_TO_VERIFY_LEAF_SIGNATURE`.split(/\s+/),
 ]);
 
-function networkFault(error: unknown, redact: (text: string) => string): Verdict | undefined {
+function networkFault(
+  error: unknown,
+  { url, redact }: { readonly url: string | undefined; readonly redact: (text: string) => string },
+): Verdict | undefined {
   for (
     let link: unknown = error, depth = 0;
     link instanceof Error && depth < 5;
@@ -259,10 +269,17 @@ function networkFault(error: unknown, redact: (text: string) => string): Verdict
     if (NETWORK_CODES.has(code) || isSilentSse || link.message.startsWith("Unable to connect")) {
       return {
         class: "network",
-        detail: `the connection failed: ${redact(link.message)}`,
+        detail: redact(`${reachOf(error, url)}: ${explainFetch(link)}`),
         hint: "Check that the server runs and that 'url' of the entry is right",
       };
     }
   }
   return undefined;
+}
+
+/** What could not be done; the host stands in it where the network says why, and never a reference to a secret. */
+function reachOf(error: unknown, url: string | undefined): string {
+  const origin = url === undefined || fetchFault(error) === undefined ? undefined : URL.parse(url)?.origin;
+  const isPlain = origin !== undefined && origin !== "null" && !/[${}]|%7b/i.test(origin);
+  return isPlain ? `cannot reach ${origin}` : "the connection failed";
 }

@@ -50,12 +50,10 @@ export interface KeeperDeps<L extends Link> {
   readonly mayStart: (server: Server) => boolean;
 }
 
-type TimerName = "retry" | "steady" | "recover" | "watch";
-
 /** Keeps one server where it should be. */
 export class Keeper<L extends Link> {
   readonly #deps: KeeperDeps<L>;
-  readonly #timers: Timers<TimerName>;
+  readonly #timers: Timers<"retry" | "steady" | "recover" | "watch">;
   readonly #waiters = new Waiters<L>();
   readonly #intent: Intent;
   readonly #pace: Pace;
@@ -272,9 +270,10 @@ export class Keeper<L extends Link> {
     return () => this.#waiters.delete(waiter);
   }
 
-  /** Closes; no attempt is planned. Calls in flight have `graceMs`. */
+  /** Closes, and says so before anybody can ask anew; no attempt is planned. Calls in flight have `graceMs`. */
   close(reason: string, graceMs = 0): void {
     this.#endAttempt(graceMs);
+    this.#deps.onNews(this, { type: "closed" });
     this.#move("close", reason);
     this.#endFirst();
     this.#waiters.reject(undefined);
@@ -312,7 +311,7 @@ export class Keeper<L extends Link> {
   #ask(request: RankedRequest): void {
     const isRefused = moveConnection(this.#connection, "attempt", this.mode) === undefined;
     if (isRefused || this.#hasEnded || this.#server.faults.length > 0) return;
-    const { settings, laneOf, clock, open, mayStart } = this.#deps;
+    const { settings, laneOf, clock, open, mayStart, onNews } = this.#deps;
     if (!mayStart(this.#server)) {
       this.reassess("its definition is not approved");
       return;
@@ -334,6 +333,7 @@ export class Keeper<L extends Link> {
       onEvict: () => this.#evicted(),
       mayRespawn: () => this.#pace.trySpend(clock.now()),
     });
+    onNews(this, { type: "asked" });
     this.#attempt.begin();
   }
 
@@ -377,8 +377,8 @@ export class Keeper<L extends Link> {
     this.#failure = failure;
     const now = clock.now();
     this.#pace.failed(failure, { now, wasReady });
-    this.#remember({ failedLast: true });
-    if (wasReady) onNews(this, { type: "lost" });
+    onNews(this, { type: "failed", failure });
+    if (isCounting()) this.#remember({ failedLast: true });
     if (isCounting()) autoDisable.count(failure, this.#pace.isSpent(now));
     this.#move("fail", failure.message);
     this.#endFirst();

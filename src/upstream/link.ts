@@ -23,6 +23,8 @@ export interface Failure {
   readonly retryAfterMs?: number;
   /** The proxy's own limit was reached; says nothing of the server. */
   readonly isOurs?: true;
+  /** Its host could not be reached at all; says as little of the server where the network is down. */
+  readonly isUnreached?: true;
 }
 
 const RETRIED: ReadonlySet<FailureClass> = new Set(["timeout", "exit", "network", "rate_limited"]);

@@ -2,8 +2,9 @@
  * What the owner of a server tells of it, beside the moves themselves.
  *
  * Owns two shapes: the news that mean something for other servers or deserve an event, and the numbers a list shows. No
- * behaviour. Invariant: news come after the move they belong to, in the same turn. Events of the bus instead were
- * rejected: not all of this is anybody's business outside.
+ * behaviour. Invariant: news come in the turn of the move they belong to, after it but for `asked`, `failed` and
+ * `closed`, which may decide what the move comes to. Events of the bus instead were rejected: not all of this is
+ * anybody's business outside.
  */
 import type { StartupMode } from "../core/model.ts";
 import type { AutoDisabled } from "../state/store.ts";
@@ -15,7 +16,10 @@ export type KeeperNews =
   | (Caused & { readonly type: "auto_disabled"; readonly failures: number })
   | { readonly type: "recovered"; readonly mode: StartupMode; readonly cause: number }
   | (Caused & { readonly type: "quarantine"; readonly isQuarantined: boolean })
-  | { readonly type: "first_attempt_ended" | "visit_ended" | "lost" | "ready" };
+  | { readonly type: "first_attempt_ended" | "visit_ended" }
+  /** An attempt joins the line; one has worked; an attempt or a link has failed; whatever there was is closed. */
+  | { readonly type: "asked" | "ready" | "closed" }
+  | { readonly type: "failed"; readonly failure: Failure };
 
 /** How a server's attempts stand; times in Unix milliseconds. */
 export interface KeeperStatus {

@@ -19,6 +19,7 @@ import type { CascadeChange } from "./cascade.ts";
 import { CALL_GRACE_MS, Keeper } from "./keeper.ts";
 import type { Link, LinkHooks } from "./link.ts";
 import type { KeeperNews } from "./news.ts";
+import { Reach } from "./reach.ts";
 import { byRank, rankOf, Scheduler } from "./scheduler.ts";
 import type { RankedRequest } from "./scheduler.ts";
 import { Visits } from "./visits.ts";
@@ -71,6 +72,7 @@ export class Supervisor<L extends Link> {
   readonly #processes: Scheduler;
   readonly #urls: Scheduler;
   readonly #cascade: Cascade;
+  readonly #reach = new Reach<Keeper<L>>();
   readonly #unsettled = new Set<Keeper<L>>();
   /** By name, in the order of the file. */
   #keepers = new Map<string, Keeper<L>>();
@@ -302,9 +304,6 @@ export class Supervisor<L extends Link> {
       const { message, hint } = failure;
       this.#options.bus.publish("oauth_required", { reason: message, hint, cause: id }, server.name);
     }
-    if (after.connection === "disconnected" && before.connection === "ready") {
-      this.#changed(this.#cascade.left(server.name));
-    }
     return id;
   }
 
@@ -326,10 +325,20 @@ export class Supervisor<L extends Link> {
         break;
       }
       case "ready":
+        this.#reach.answered(keeper);
         this.#changed(this.#cascade.ready(name));
         break;
-      case "lost":
-        this.#changed(this.#cascade.lost(name, clock.now()));
+      case "asked": {
+        const { everConnected, failedLast } = this.#options.recall(name) ?? {};
+        if (everConnected === true && failedLast !== true) this.#cascade.awaited(name);
+        break;
+      }
+      case "failed":
+        this.#changed(this.#cascade.failed(name, clock.now()));
+        this.#unreached(this.#reach.failed(keeper, news.failure));
+        break;
+      case "closed":
+        this.#cascade.closed(name);
         break;
       case "first_attempt_ended":
         this.#unsettled.delete(keeper);
@@ -341,20 +350,28 @@ export class Supervisor<L extends Link> {
     }
   }
 
+  /** No host elsewhere was ever reached: the servers there are not to blame. */
+  #unreached(keepers: readonly Keeper<L>[]): void {
+    const names = keepers.map(({ server }) => server.name).filter((name) => this.#keepers.has(name));
+    this.#changed(this.#cascade.blamed(names, this.#options.clock.now()));
+  }
+
   /** Suspension begins or ends. */
   #changed(change: CascadeChange): void {
     if (change === undefined) return;
     const { bus, clock } = this.#options;
     const isSuspended = change === "begins";
-    const servers = this.#cascade.failed;
+    const servers = this.#cascade.fallen;
     this.#cancelSuspension();
     const reason = isSuspended
-      ? `${servers.length} servers that were ready failed together`
+      ? `${servers.length} servers failed together`
       : "a server is ready again, or the time is up";
     bus.publish("auto_disable_suspended", { isSuspended, reason, servers });
     if (isSuspended) {
       const since = clock.wallNow() - this.#settings.supervision.cascadeWindowMs;
       for (const keeper of this.#keepers.values()) keeper.takeBack(since, reason);
+      // What fell with the others is trusted at the next start of the proxy as well.
+      for (const name of servers) this.#options.remember(name, { failedLast: false });
       this.#cancelSuspension = clock.after(this.#cascade.leftMs(clock.now()), () =>
         this.#changed(this.#cascade.expire()),
       );

@@ -173,7 +173,7 @@ test.each<[string, (dir: string) => void, RegExp]>([
       });
       writeFileSync(join(dir, "api_key"), "key\n");
     },
-    /nobody answers at http:\/\/127\.0\.0\.1:9/,
+    /nobody answers at http:\/\/127\.0\.0\.1:9: connection refused \(ECONNREFUSED\)/,
   ],
   ["with a note that is broken", (dir) => writeFileSync(join(dir, "daemon.json"), "{"), /no proxy serves/],
   [

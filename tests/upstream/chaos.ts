@@ -230,6 +230,8 @@ class Chaos {
   #cutNetwork(): void {
     const world = this.#world;
     world.isNetworkDown = true;
+    // Somebody tries to mend it by the means at hand, before anything was seen to fail.
+    if (this.#dice.chance(0.4)) this.#orderAll(this.#dice.pick(["restart", "off_and_on", "stop_and_go"]));
     for (const sim of world.all()) {
       for (const link of sim.live) {
         if (!link.isReady || this.#dice.chance(0.1)) continue;
@@ -238,9 +240,28 @@ class Chaos {
         });
       }
     }
-    world.clock.after(this.#dice.wait(6 * MINUTE_MS), () => {
+    // Now and then for longer than counting is suspended.
+    world.clock.after(this.#dice.wait(this.#dice.pick([4, 4, 4, 30]) * MINUTE_MS), () => {
       world.isNetworkDown = false;
     });
+  }
+
+  /** Most of the servers, at once or with a hand that needs a while. */
+  #orderAll(how: "restart" | "off_and_on" | "stop_and_go"): void {
+    const verbs = {
+      restart: ["restart"],
+      off_and_on: ["disable", "activate"],
+      stop_and_go: ["disconnect", "connect"],
+    } as const;
+    const gapMs = this.#dice.pick([0, 0, 500]);
+    const all = this.#world.all().filter(({ keeper }) => keeper.mode === "active" && this.#dice.chance(0.9));
+    for (const [turn, verb] of verbs[how].entries()) {
+      for (const [at, sim] of all.entries()) {
+        this.#world.clock.after(gapMs * (turn * all.length + at), () => {
+          if (!sim.isRemoved) this.#world.order(sim, verb);
+        });
+      }
+    }
   }
 
   #call(sim: Sim): void {

@@ -3,6 +3,8 @@
  */
 import { SdkError, SdkErrorCode, SseError } from "@modelcontextprotocol/client";
 import { expect, test } from "bun:test";
+import { createServer } from "node:net";
+import type { AddressInfo } from "node:net";
 import { ProxyError } from "../../src/core/errors.ts";
 import type { FailureClass, Server } from "../../src/core/model.ts";
 import { describeFailure } from "../../src/upstream/failure.ts";
@@ -73,16 +75,16 @@ const CAUSES: readonly (readonly [string, Server, FailureClass, RegExp, RegExp])
   ],
   [
     "a port where nobody listens",
-    makeServer({ url: "http://127.0.0.1:1/mcp" }),
+    makeServer({ url: "http://127.0.0.1:1/mcp?key=canary" }),
     "network",
-    /^the connection failed/,
+    /^cannot reach http:\/\/127\.0\.0\.1:1: connection refused \(ECONNREFUSED\)$/,
     /'url'/,
   ],
   [
     "a host that is none",
-    makeServer({ url: "http://no-such-host.invalid/mcp" }),
+    makeServer({ url: "http://someone:canary@no-such-host.invalid/mcp" }),
     "network",
-    /^the connection failed/,
+    /^cannot reach http:\/\/no-such-host\.invalid: [a-z ]+ \((?:ENOTFOUND|EAI_AGAIN)\)$/,
     /'url'/,
   ],
 ];
@@ -100,6 +102,26 @@ for (const [name, server, failureClass, sentence, hint] of CAUSES) {
     expect(failure?.hint).toMatch(hint);
   });
 }
+
+test.concurrent("Connection.connect() says the same of a network fault whatever the transport, and nothing to programmers", async () => {
+  verifies("FAULTS-IN-PLAIN-WORDS");
+  const closing = createServer((socket) => socket.once("data", () => socket.end())).listen(0, "127.0.0.1");
+  const { port } = closing.address() as AddressInfo;
+  const url = `http://127.0.0.1:${port}`;
+  try {
+    for (const transport of ["streamable_http", "sse", "auto"] as const) {
+      await using open = openConnection(makeServer({ url: `${url}/mcp`, transport }));
+      await open.connect({ deadlineMs: 4_000 });
+      expect([transport, open.failure?.class, open.failure?.message]).toEqual([
+        transport,
+        "network",
+        `Cannot connect 's': cannot reach ${url}: the connection was closed before the answer was there (ECONNRESET)`,
+      ]);
+    }
+  } finally {
+    closing.close();
+  }
+});
 
 const STATUSES: readonly (readonly [number, FailureClass, boolean])[] = [
   [401, "auth", false],
@@ -172,6 +194,51 @@ test.concurrent("Connection hides secrets in stderr, in the failure and in the l
 });
 
 const SERVER = makeServer({ url: "http://127.0.0.1:1/" });
+
+/** Class and sentence of errors as the SDK and Bun make them. */
+test.each<[unknown, string | undefined, FailureClass, string]>([
+  [
+    new SseError(
+      undefined,
+      "SSE error: ECONNREFUSED: Unable to connect. Is the computer able to access the url?",
+      { type: "error" } as unknown as ErrorEventOfSdk,
+    ),
+    "http://127.0.0.1:1/mcp",
+    "network",
+    "cannot reach http://127.0.0.1:1: connection refused (ECONNREFUSED)",
+  ],
+  [
+    Object.assign(new Error("self signed certificate"), { code: "DEPTH_ZERO_SELF_SIGNED_CERT" }),
+    "https://host:8443/mcp?key=canary",
+    "network",
+    "cannot reach https://host:8443: its certificate is signed by itself (DEPTH_ZERO_SELF_SIGNED_CERT)",
+  ],
+  [
+    Object.assign(new Error("x"), { code: "ECONNREFUSED" }),
+    "http://${env:HOST}/mcp",
+    "network",
+    "the connection failed: connection refused (ECONNREFUSED)",
+  ],
+  [
+    new SdkError(SdkErrorCode.ConnectionClosed, "Connection closed"),
+    undefined,
+    "network",
+    "the connection failed: Connection closed",
+  ],
+  [
+    new Error(
+      'probe failed: ZlibError fetching "http://h/?k=canary". For more information, pass `verbose: true` in it',
+    ),
+    "http://h/?k=canary",
+    "protocol",
+    "the answer cannot be decompressed (ZlibError)",
+  ],
+])("describeFailure() words a fault of the network for operators (%#)", (error, url, failureClass, words) => {
+  verifies("FAULTS-IN-PLAIN-WORDS");
+  const server = url === undefined ? makeServer({ command: "c" }) : makeServer({ url });
+  const failure = describeFailure(error, { server });
+  expect([failure.class, failure.message]).toEqual([failureClass, `Cannot connect 's': ${words}`]);
+});
 
 test.each<[unknown, FailureClass]>([
   // A refused stream of the older kind: the SDK gives no code then.

@@ -112,7 +112,7 @@ const STARTS: readonly StartRow[] = [
     fault: { kind: "refuse" },
     over: HTTP,
     becomes: "network",
-    says: /connection failed/,
+    says: /cannot reach http/,
   },
   {
     what: "hangs in initialize",

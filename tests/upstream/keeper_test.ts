@@ -115,6 +115,7 @@ test("Keeper.start() connects an active server, tells each move, and remembers t
   clock.advance(700);
   links[0]?.becomeReady();
   expect(told).toEqual([
+    "asked",
     "active/connecting",
     "active/discovering",
     "active/ready",
@@ -219,7 +220,9 @@ test("Keeper switches a server off at its threshold and brings it back by a prob
   clock.advance(1_000);
   told.length = 0;
   fail(EXIT);
+  // For the guard over all servers, before anything is counted.
   expect(told).toEqual([
+    "failed",
     "active/error",
     "auto_disabled/error",
     "auto_disabled",

@@ -100,6 +100,8 @@ export interface Sim {
   /** First time it was started, and when it became ready, on the virtual clock. */
   startedAt: number | undefined;
   readonly readyTimes: number[];
+  /** It was ready when it was last seen: that it fails is its fall. */
+  isTrusted: boolean;
   standing: ServerStanding;
   failures: number;
   readyAt: number;
@@ -393,7 +395,7 @@ export class World {
       if (links.some((link) => !sim.live.has(link))) this.fail(`'${name}' lost its link by another option`);
     } else if (what === "redefine") {
       const isOn = keeper.mode === "auto_disabled";
-      [sim.forgiven, sim.failures] = [sim.opens.length, 0];
+      [sim.forgiven, sim.failures, sim.isTrusted] = [sim.opens.length, 0, false];
       if (isOn) sim.isStopped = false;
       sim.server = { ...server, workingDir: `/${this.dice.whole(0, 1e9)}` };
       this.#reconcile({ restarted: [sim.server] });
@@ -464,6 +466,7 @@ export class World {
       forgiven: 0,
       startedAt: undefined,
       readyTimes: [],
+      isTrusted: memory?.everConnected === true && !memory.failedLast,
       standing: keeper.standing,
       failures: 0,
       readyAt: 0,
@@ -592,7 +595,7 @@ export class World {
     const { name } = sim.server;
     const now = this.clock.now();
     if (to === "ready") {
-      sim.readyAt = now;
+      [sim.readyAt, sim.isTrusted] = [now, true];
       sim.readyTimes.push(now);
       this.#ready.add(name);
       if (this.#down.delete(name)) this.#endSuspension();
@@ -601,13 +604,10 @@ export class World {
     // Who was sent back to the line starts again whatever its budget.
     if (isEvicted) [sim.isOrdered, this.evictions] = [true, this.evictions + 1];
     if ((to === "error" || to === "disconnected") && !sim.isOrdered) sim.isAsked = false;
-    if (from !== "ready") return;
-    this.#ready.delete(name);
-    if (to === "error") this.#lost(name, now);
-    else {
-      this.#down.delete(name);
-      if (this.#down.size === 0) this.#endSuspension();
-    }
+    if (from === "ready") this.#ready.delete(name);
+    if (to !== "error") return;
+    if (sim.isTrusted) this.#lost(name, now);
+    sim.isTrusted = false;
   }
 
   #lost(name: string, now: number): void {
@@ -615,7 +615,8 @@ export class World {
     if (this.isSuspended) return;
     for (const [other, at] of this.#down) if (now - at > CASCADE_WINDOW_MS) this.#down.delete(other);
     const fallen = this.#down.size;
-    if (fallen < 5 || fallen < this.#ready.size) return;
+    const comeBack = this.all().filter(({ isTrusted, keeper }) => isTrusted && keeper.status.isTrying);
+    if (fallen < 5 || fallen < this.#ready.size + comeBack.length) return;
     this.#suspendedAt = now;
     this.#suspensions += 1;
   }

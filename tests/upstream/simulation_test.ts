@@ -98,7 +98,7 @@ const PLANTED: readonly (readonly [bug: string, plant: () => void, finding: RegE
   ],
   [
     "suspension never begins",
-    () => spyOn(Cascade.prototype, "lost").mockImplementation(() => undefined),
+    () => spyOn(Cascade.prototype, "failed").mockImplementation(() => undefined),
     /suspended is false, by the rule true|is ready after|auto_disabled/,
   ],
   [

@@ -501,5 +501,5 @@ test.concurrent("Finder neither finds nor lists tools of an auto-disabled server
   expect(described.text).toContain("SERVER_OFF");
   expect(described.text).toContain("auto-disabled");
   expect(described.text).toContain("3 failures in a row");
-  expect(described.text).toContain("the connection failed");
+  expect(described.text).toContain("cannot reach http://127.0.0.1:9: connection refused (ECONNREFUSED)");
 });

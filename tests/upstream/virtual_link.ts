@@ -21,6 +21,8 @@ export interface Nature {
   readonly retryAfterMs?: number;
   /** Our own limit was reached. */
   readonly isOurs?: true;
+  /** No host answered. */
+  readonly isUnreached?: true;
   /** Breaks so long after it was ready. */
   readonly livesMs?: number;
   /** Fetches a token first. */
@@ -164,7 +166,7 @@ export class VirtualLink implements Link {
 /** A failure of the class. */
 export function failureOf(
   failureClass: FailureClass,
-  { retryAfterMs, isOurs }: Partial<Nature>,
+  { retryAfterMs, isOurs, isUnreached }: Partial<Nature>,
   message = `it failed: ${failureClass}`,
 ): Failure {
   return {
@@ -175,5 +177,6 @@ export function failureOf(
     at: 0,
     ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
     ...(isOurs ? { isOurs } : {}),
+    ...(isUnreached ? { isUnreached } : {}),
   };
 }

@@ -73,9 +73,13 @@ export const rollbackBody = z.strictObject({ id: z.string().min(1), approve: z.b
 export function configRoutes(deps: ConfigDeps): Hono<ApiEnv> {
   const { configuration } = deps;
   const routes = new Hono<ApiEnv>();
+  let made: ConfigDocument | undefined;
   const document = async (): Promise<ConfigDocument> => {
     const { ConfigDocument } = await import("../gateway/config_document.ts");
-    return new ConfigDocument({ configuration, modeOf: (server) => deps.upstreams.find(server)?.mode });
+    return (made ??= new ConfigDocument({
+      configuration,
+      modeOf: (server) => deps.upstreams.find(server)?.mode,
+    }));
   };
   addDocument(routes, document);
   addHistory(routes, deps);
@@ -132,9 +136,10 @@ function addHistory(routes: Hono<ApiEnv>, { configuration, history }: ConfigDeps
 
 function addDocument(routes: Hono<ApiEnv>, document: () => Promise<ConfigDocument>): void {
   routes.get("/", async (context) => {
-    const shown = (await document()).show();
-    context.header("ETag", `"${shown.revision}"`);
-    return answer(context, shown);
+    const { text, revision } = await (await document()).show();
+    context.header("ETag", `"${revision}"`);
+    // The envelope of `answer`, around what is JSON already.
+    return context.body(`{"success":true,"data":${text}}`, 200, { "Content-Type": "application/json" });
   });
   routes.post("/validate", async (context) => {
     const { config } = await readDocument(context);

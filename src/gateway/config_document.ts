@@ -18,7 +18,7 @@ import { SERVER_KEYS } from "../state/config_server.ts";
 import { describePlan } from "../state/config_plan.ts";
 import type { PlanOperation } from "../state/config_plan.ts";
 import type { Change, Configuration } from "./configuration.ts";
-import { documentOf, viewConfig } from "./config_view.ts";
+import { documentOf, ShownDocument, viewConfig } from "./config_view.ts";
 import type { ConfigView, Fields, GroupSight, ServerSight } from "./config_view.ts";
 
 /** Something wrong in a document. */
@@ -75,19 +75,18 @@ const WARNINGS_MAX = 50;
 /** Shows the configuration, judges documents, and makes one the configuration. */
 export class ConfigDocument {
   readonly #deps: ConfigDocumentDeps;
+  readonly #shown = new ShownDocument();
 
   constructor(deps: ConfigDocumentDeps) {
     this.#deps = deps;
   }
 
-  /** The configuration in force; secrets are masked. */
-  show() {
-    const { configuration } = this.#deps;
-    return {
-      config: documentOf(this.#view(), "shown"),
-      config_path: configuration.config.path,
-      revision: configuration.revision,
-    };
+  /** The configuration in force as JSON, with its place and number; secrets are masked. */
+  async show(): Promise<{ readonly text: string; readonly revision: number }> {
+    const { loaded, revision } = this.#deps.configuration;
+    const config = await this.#shown.write(loaded, this.#deps.modeOf);
+    const path = JSON.stringify(loaded.config.path);
+    return { text: `{"config":${config},"config_path":${path},"revision":${revision}}`, revision };
   }
 
   /** Says all that is wrong with a document; nothing is changed. */

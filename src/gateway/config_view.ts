@@ -70,13 +70,24 @@ const DURATIONS: ReadonlySet<string> = new Set([
   "term_grace",
 ]);
 
+/** The longest that everything else waits while the document is written. */
+const SLICE_MS = 5;
+/** Servers between two looks at the time. */
+const SLICE_CHECK = 16;
+
 /** Makes the document. */
 export function viewConfig(
   loaded: LoadedConfig,
   modeOf: (name: string) => StartupMode | undefined,
 ): ConfigView {
-  const raw = loaded.jsonc().value;
-  const { mcpServers, groups, ...rawTop } = isRecord(raw) ? raw : {};
+  const { mcpServers } = fieldsOf(loaded);
+  const servers = rawServers(mcpServers).map((item) => serverSight(item, { loaded, modeOf }));
+  return { ...viewTop(loaded), servers };
+}
+
+/** What stands beside the servers. */
+function viewTop(loaded: LoadedConfig): Omit<ConfigView, "servers"> {
+  const { mcpServers: _, groups, ...rawTop } = fieldsOf(loaded);
   const { config } = loaded;
   const plainTop = {
     ...inGoForm(merged(rawTop, config.effective ?? {})),
@@ -88,12 +99,76 @@ export function viewConfig(
   return {
     top: sightOf(plainTop),
     rawTop,
-    servers: rawServers(mcpServers).map((entry) => serverSight(entry, { loaded, modeOf })),
     groups: config.settings.groups.map((group, index) => {
       const given: unknown = isList(groups) ? groups[index] : undefined;
       return groupSight(group, isRecord(given) ? given : {});
     }),
   };
+}
+
+/**
+ * Writes the document that is shown as JSON, in slices, so that ten thousand servers hold nobody up; an entry that was
+ * written before is not masked again.
+ */
+export class ShownDocument {
+  /** By their entries in the file; those of unchanged ones are the same from change to change. */
+  readonly #written = new WeakMap<object, WrittenServer>();
+
+  /** The document as it is now, whatever is changed meanwhile. */
+  async write(loaded: LoadedConfig, modeOf: (name: string) => StartupMode | undefined): Promise<string> {
+    const top = viewTop(loaded);
+    const held = new Set(
+      loaded.config.servers.flatMap(({ name }) => (modeOf(name) === "quarantined" ? [name] : [])),
+    );
+    const texts: string[] = [];
+    let since = performance.now();
+    for (const item of rawServers(fieldsOf(loaded)["mcpServers"])) {
+      texts.push(this.#textOf(item, { loaded, held }));
+      if (texts.length % SLICE_CHECK > 0 || performance.now() - since < SLICE_MS) continue;
+      await breathe();
+      since = performance.now();
+    }
+    const frame = JSON.stringify(documentOf({ ...top, servers: [] }, "shown"));
+    return `${frame.slice(0, -"]}".length)}${texts.join(",")}]}`;
+  }
+
+  #textOf(
+    item: RawItem,
+    { loaded, held }: { readonly loaded: LoadedConfig; readonly held: ReadonlySet<string> },
+  ): string {
+    const { name } = serverNameOf(item);
+    const entry = loaded.entries().get(name);
+    const isHeld = held.has(name);
+    const { value, key, index } = item;
+    const isReached = entry !== undefined && entry.step === (key ?? index);
+    const owner = isRecord(value) ? value : undefined;
+    const known = owner && this.#written.get(owner);
+    if (known?.server === entry?.server && known?.isHeld === isHeld && known.isReached === isReached)
+      return known.text;
+    const plain = plainEntry(item, { loaded, modeOf: () => (isHeld ? "quarantined" : undefined) });
+    const text = JSON.stringify(maskSecrets(plain.plain) ?? null);
+    if (owner !== undefined) this.#written.set(owner, { server: entry?.server, isHeld, isReached, text });
+    return text;
+  }
+}
+
+interface WrittenServer {
+  readonly server: Server | undefined;
+  readonly isHeld: boolean;
+  readonly isReached: boolean;
+  readonly text: string;
+}
+
+/** Lets everything else have its turn. */
+async function breathe(): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  setImmediate(resolve);
+  await promise;
+}
+
+function fieldsOf(loaded: LoadedConfig): Fields {
+  const { value } = loaded.jsonc();
+  return isRecord(value) ? value : {};
 }
 
 /** The document to be shown. */
@@ -120,22 +195,29 @@ function rawServers(value: unknown): RawItem[] {
   }));
 }
 
-function serverSight(
+interface EntrySource {
+  readonly loaded: LoadedConfig;
+  readonly modeOf: (name: string) => StartupMode | undefined;
+}
+
+function serverSight(item: RawItem, source: EntrySource): ServerSight {
+  const { plain, ...rest } = plainEntry(item, source);
+  return { ...rest, raw: item.value, ...sightOf(plain) };
+}
+
+function plainEntry(
   item: RawItem,
-  {
-    loaded,
-    modeOf,
-  }: { readonly loaded: LoadedConfig; readonly modeOf: (name: string) => StartupMode | undefined },
-): ServerSight {
+  { loaded, modeOf }: EntrySource,
+): Pick<ServerSight, "name" | "isReached" | "plain"> {
   const { name } = serverNameOf(item);
   const entry = loaded.entries().get(name);
   const isReached = entry !== undefined && entry.step === (item.key ?? item.index);
   const raw = item.value;
-  if (!isReached || !isRecord(raw)) return { name, raw, isReached, ...sightOf(raw) };
+  if (!isReached || !isRecord(raw)) return { name, isReached, plain: raw };
   // What stands for a name that cannot be used is no name.
   const isNamed = item.key !== undefined || typeof raw["name"] === "string";
   const plain = inGoForm(plainServer(raw, { server: entry.server, mode: modeOf(name) }));
-  return { name, raw, isReached, ...sightOf(isNamed ? { ...plain, name: item.key ?? raw["name"] } : plain) };
+  return { name, isReached, plain: isNamed ? { ...plain, name: item.key ?? raw["name"] } : plain };
 }
 
 function plainServer(

@@ -15,12 +15,15 @@ import {
   fsyncSync,
   linkSync,
   openSync,
+  readSync,
   renameSync,
   unlinkSync,
   writeSync,
 } from "node:fs";
 import { dirname } from "node:path";
 import { exchangeFiles } from "./exchange.ts";
+
+const COMPARE_BYTES = 256 * 1024;
 
 /** Options of {@link writeFileAtomic}. */
 export interface WriteOptions {
@@ -123,6 +126,23 @@ export function placeFile(path: string, incoming: string): void {
     return;
   }
   removeFile(incoming);
+}
+
+/**
+ * Whether an open file holds these bytes and no others, from its beginning; nothing as large as the file is allocated.
+ *
+ * @throws the system's error
+ */
+export function holdsBytes(file: number, bytes: Uint8Array): boolean {
+  const chunk = Buffer.allocUnsafe(Math.min(bytes.length + 1, COMPARE_BYTES));
+  for (let position = 0; ;) {
+    const count = readSync(file, chunk, 0, chunk.length, position);
+    if (count === 0) return position === bytes.length;
+    const end = position + count;
+    // It may grow while it is read.
+    if (end > bytes.length || chunk.compare(bytes, position, end, 0, count) !== 0) return false;
+    position = end;
+  }
 }
 
 /** Makes the names in a folder durable. */

@@ -7,14 +7,7 @@
  * the whole object was rejected: the lines nobody asked about would change.
  */
 import { isBlank, isBreak } from "./jsonc_items.ts";
-import type { Item } from "./jsonc_items.ts";
-
-/** What is written at an offset, after `end - start` characters were left out. */
-export interface Splice {
-  readonly start: number;
-  readonly end: number;
-  readonly text: string;
-}
+import type { Item, Splice } from "./jsonc_items.ts";
 
 /** A new element, or member with its key. */
 export interface Addition {

@@ -12,10 +12,10 @@
  */
 import { formatPath } from "./jsonc.ts";
 import type { JsonPath } from "./jsonc.ts";
-import { put, readItems } from "./jsonc_items.ts";
-import type { Item } from "./jsonc_items.ts";
+import { moveItems, put, readItems } from "./jsonc_items.ts";
+import type { Item, Splice } from "./jsonc_items.ts";
 import { JsoncLayout } from "./jsonc_layout.ts";
-import type { Addition, Splice } from "./jsonc_layout.ts";
+import type { Addition } from "./jsonc_layout.ts";
 
 /**
  * One change of a text.
@@ -50,6 +50,15 @@ interface Change {
   readonly elements: unknown[];
 }
 
+/** A text after edits, and what is known of it already. */
+export interface Edited {
+  readonly text: string;
+  /** Undefined where the whole text has to be read to know it. */
+  readonly next?: JsoncText;
+  /** Whether all that no edit named stands on the lines and in the columns where it stood. */
+  readonly isInPlace: boolean;
+}
+
 /** Stands for a value that is not there. */
 const MISSING = Symbol("missing");
 
@@ -64,11 +73,14 @@ export class JsoncText {
   /** Members by key, of each object an edit named. */
   readonly #indexes = new Map<Item, Map<string, Item[]>>();
 
-  /** @throws Error when the text has a fault; `parseJsonc` tells which. */
-  constructor(text: string) {
+  /**
+   * @param read what `text` says, where that is known
+   * @throws Error when the text has a fault; `parseJsonc` tells which.
+   */
+  constructor(text: string, read: { readonly root: Item; readonly value: unknown } = readItems(text)) {
     this.text = text;
     this.#layout = new JsoncLayout(text);
-    ({ root: this.#root, value: this.value } = readItems(text));
+    ({ root: this.#root, value: this.value } = read);
   }
 
   /**
@@ -77,11 +89,33 @@ export class JsoncText {
    * @throws Error when one names what cannot be there: an element past the end, a member of an array, a taken key.
    */
   edit(edits: readonly JsoncEdit[]): string {
+    return this.#spliced(this.#splices(edits));
+  }
+
+  /**
+   * Gives the text after all `edits`, and its reading: where they stay inside of elements of the top-level values, such
+   * as one server, only those are read, and all other values are shared.
+   *
+   * @throws Error as {@link JsoncText.edit} does.
+   */
+  edited(edits: readonly JsoncEdit[]): Edited {
+    const splices = this.#splices(edits);
+    const text = this.#spliced(splices);
+    const read = moveItems({ before: this.text, text, splices, root: this.#root, value: this.value });
+    if (read === undefined) return { text, isInPlace: false };
+    return { text, next: new JsoncText(text, read), isInPlace: read.isInPlace };
+  }
+
+  /** In the order of the text. */
+  #splices(edits: readonly JsoncEdit[]): Splice[] {
     const root = changeOf(this.#root);
     for (const edit of edits) this.#apply(edit, root);
     const splices: Splice[] = [];
     this.#collect(root, splices);
-    splices.sort((a, b) => a.start - b.start);
+    return splices.toSorted((a, b) => a.start - b.start);
+  }
+
+  #spliced(splices: readonly Splice[]): string {
     let text = "";
     let at = 0;
     for (const splice of splices) {

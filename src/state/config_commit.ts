@@ -17,7 +17,7 @@ import type { Log } from "../lib/log.ts";
 import type { CommitEffects, CommitEntry } from "./commits.ts";
 import { decodeConfig, FILE_SIZE_MAX_BYTES, readConfigBytes, resolveLink } from "./config_file.ts";
 import { ConfigHistory, hashOf } from "./config_history.ts";
-import { findTempFiles, LateLooks, Overtaken, Replacement } from "./config_swap.ts";
+import { findTempFiles, isFileOf, LateLooks, Overtaken, Replacement } from "./config_swap.ts";
 import type { Store } from "./store.ts";
 
 export type { CommitEffects } from "./commits.ts";
@@ -79,6 +79,8 @@ export class ConfigCommit implements AsyncDisposable {
   readonly #options: ConfigCommitOptions;
   readonly #looks: LateLooks;
   #text = "";
+  /** Of the text; comparing a file takes a tenth of the time it takes to hash it. */
+  #bytes: Uint8Array = new Uint8Array();
   #hash = "";
   #revision = 0;
   /** Oldest first. */
@@ -131,19 +133,21 @@ export class ConfigCommit implements AsyncDisposable {
    */
   readChanged(): string | undefined {
     const { path } = this.#options;
+    if (isFileOf(path, this.#bytes)) return undefined;
     const bytes = readConfigBytes(path);
     return hashOf(bytes) === this.#hash ? undefined : decodeConfig(path, bytes);
   }
 
   /** Takes a text that somebody else wrote and that was found good; never fails. Returns its revision. */
   adopt(text: string, effects: CommitEffects): number {
-    const newHash = hashOf(Buffer.from(text));
+    const bytes = Buffer.from(text);
+    const newHash = hashOf(bytes);
     if (newHash === this.#hash) {
       this.#makeTrue(effects);
       return this.#revision;
     }
     try {
-      this.history.keep(Buffer.from(this.#text), { revision: this.#revision, force: false });
+      this.history.keep(this.#bytes, { revision: this.#revision, force: false });
     } catch (error) {
       this.#options.log.warn("Cannot keep a backup of the configuration", { cause: messageOf(error) });
     }
@@ -153,8 +157,7 @@ export class ConfigCommit implements AsyncDisposable {
       newHash,
       summary: "edited outside of the proxy",
     });
-    this.#text = text;
-    this.#hash = newHash;
+    this.#hold(text, bytes, newHash);
     return this.#revision;
   }
 
@@ -179,8 +182,7 @@ export class ConfigCommit implements AsyncDisposable {
       throw this.#unwritable(new Error("it would be larger than 50 MB"));
     const isRollback = draft.isRollback === true;
     const id = this.#attempt(() => {
-      const { history } = this;
-      history.keep(before ?? Buffer.from(this.#text), { revision: this.#revision, force: isRollback });
+      this.history.keep(this.#bytes, { revision: this.#revision, force: isRollback });
       return this.#intend(draft, hash);
     });
     const replacement = new Replacement({
@@ -197,8 +199,7 @@ export class ConfigCommit implements AsyncDisposable {
       throw error instanceof Overtaken ? this.#conflict(error.actual) : this.#unwritable(error);
     }
     const warning = this.#finish({ id, effects: draft.effects, folder: dirname(path) }, replacement);
-    this.#text = text;
-    this.#hash = hash;
+    this.#hold(text, after, hash);
     this.#revision = id;
     const file = replacement.finish();
     if (file !== undefined && before !== undefined) this.#looks.add(file, before);
@@ -221,6 +222,10 @@ export class ConfigCommit implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  #hold(text: string, bytes: Uint8Array, hash: string): void {
+    [this.#text, this.#bytes, this.#hash] = [text, bytes, hash];
   }
 
   /** The steps after the swap; returns a warning when they failed and there is no way back. */
@@ -252,6 +257,7 @@ export class ConfigCommit implements AsyncDisposable {
 
   /** The file as it should be; undefined when it is gone. */
   #readBefore(path: string): Uint8Array | undefined {
+    if (isFileOf(path, this.#bytes)) return this.#bytes;
     let bytes: Uint8Array;
     try {
       bytes = readConfigBytes(path);
@@ -343,8 +349,7 @@ export class ConfigCommit implements AsyncDisposable {
     const { store, log, path } = this.#options;
     const real = resolveLink(path);
     const bytes = this.#readFirst();
-    this.#text = decodeConfig(path, bytes);
-    this.#hash = hashOf(bytes);
+    this.#hold(decodeConfig(path, bytes), bytes, hashOf(bytes));
     const pending = store.commits.findPending();
     if (pending?.newHash === this.#hash) {
       this.#rollForward({ id: pending.id, effects: pending.effects, folder: dirname(real) });

@@ -86,13 +86,14 @@ export function differenceOf(
 ): Difference {
   const origins = new Map(renames.map(([from, to]) => [to, from]));
   const sources = new Set(renames.map(([from]) => from));
-  const old = new Map(before.servers.map((server) => [server.name, server]));
+  const { was: servers, now } = withoutSame(before.servers, after.servers);
+  const old = new Map(servers.map((server) => [server.name, server]));
   const added: Server[] = [];
   const restarted: Server[] = [];
   const updated: Server[] = [];
   const renamed: Renamed[] = [];
   const modes: ModeChange[] = [];
-  for (const server of after.servers) {
+  for (const server of now) {
     const { name } = server;
     const from = origins.get(name) ?? name;
     // A new server may have the name that another one gave up.
@@ -123,6 +124,19 @@ export function differenceOf(
     restartRequired,
     groups,
   };
+}
+
+/** What is left when those are left out that a plan did not touch, at both ends: of ten thousand it touches one. */
+function withoutSame(
+  before: readonly Server[],
+  after: readonly Server[],
+): { readonly was: readonly Server[]; readonly now: readonly Server[] } {
+  const most = Math.min(before.length, after.length);
+  let first = 0;
+  while (first < most && before[first] === after[first]) first += 1;
+  let last = 0;
+  while (last < most - first && before.at(-1 - last) === after.at(-1 - last)) last += 1;
+  return { was: before.slice(first, before.length - last), now: after.slice(first, after.length - last) };
 }
 
 /** Names what differs between two servers, as the file names it; never values, which may be secret. */

@@ -7,10 +7,10 @@
  * person in need can copy a file.
  */
 import { createHash } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, renameSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { messageOf, ProxyError } from "../core/errors.ts";
-import { removeFile, syncFolder, writeNewFile } from "../lib/atomic_file.ts";
+import { holdsBytes, removeFile, syncFolder, writeNewFile } from "../lib/atomic_file.ts";
 import { parseJsonc } from "../lib/jsonc.ts";
 import { diffLines } from "../lib/line_diff.ts";
 import { isSecretName, redactText } from "../lib/redact.ts";
@@ -105,7 +105,7 @@ export class ConfigHistory {
     const [newest] = this.#backups();
     this.#lastAt ??= newest === undefined ? 0 : Date.parse(partsOf(newest).time);
     if (isEnough()) return;
-    if (newest === undefined || !readFileSync(join(this.#folder, newest)).equals(bytes)) {
+    if (newest === undefined || !this.#isKept(newest, bytes)) {
       this.#write(`config-${stamp(now)}-r${options.revision}.json`, bytes);
       for (const name of this.#backups().slice(BACKUPS_MAX)) removeFile(join(this.#folder, name));
     }
@@ -134,6 +134,15 @@ export class ConfigHistory {
   get newest(): string | undefined {
     const [name] = this.#backups();
     return name && join(this.#folder, name);
+  }
+
+  #isKept(name: string, bytes: Uint8Array): boolean {
+    const file = openSync(join(this.#folder, name), "r");
+    try {
+      return holdsBytes(file, bytes);
+    } finally {
+      closeSync(file);
+    }
   }
 
   #write(name: string, bytes: Uint8Array): string {

@@ -9,6 +9,7 @@
  */
 import {
   closeSync,
+  constants,
   existsSync,
   openSync,
   readdirSync,
@@ -18,7 +19,7 @@ import {
   statSync,
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { placeFile, removeFile, swapFile, syncFolder, writeNewFile } from "../lib/atomic_file.ts";
+import { holdsBytes, placeFile, removeFile, swapFile, syncFolder, writeNewFile } from "../lib/atomic_file.ts";
 import { hashOf } from "./config_history.ts";
 
 /** An editor that opened the file before the swap has written by then. */
@@ -114,6 +115,7 @@ export class Replacement {
     let found: Uint8Array;
     try {
       this.#file = openSync(this.#displaced ?? "", "r");
+      if (holdsBytes(this.#file, before)) return;
       found = readAll(this.#file);
     } catch (error) {
       if (this.undo()) throw error;
@@ -223,18 +225,36 @@ export class LateLooks {
   }): void {
     const { file, before, last, looks } = look;
     const finish = (): void => {
-      const found = tryRead(file);
+      const found = tryRead(file, before);
       tryClose(file);
       if (found !== undefined && !isEqual(found, before)) this.#keep(found);
     };
     const timer = setTimeout(() => {
       this.#running.delete(timer);
-      const found = tryRead(file);
+      const found = tryRead(file, last);
       if (found === undefined || isEqual(found, last) || looks >= LATE_LOOKS_MAX) finish();
       else this.#wait({ file, before, last: found, looks: looks + 1 });
     }, LATE_LOOK_MS);
     timer.unref();
     this.#running.set(timer, finish);
+  }
+}
+
+/** Whether this is what lies at the path; what cannot be read as a file is left to whoever says why. */
+export function isFileOf(path: string, bytes: Uint8Array): boolean {
+  let file: number;
+  try {
+    // As `readConfigBytes` does: a FIFO would wait for a writer.
+    file = openSync(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+  } catch {
+    return false;
+  }
+  try {
+    return holdsBytes(file, bytes);
+  } catch {
+    return false;
+  } finally {
+    closeSync(file);
   }
 }
 
@@ -266,6 +286,7 @@ function ownershipOf(path: string): { readonly mode: number; readonly uid: numbe
 }
 
 function isEqual(one: Uint8Array, other: Uint8Array): boolean {
+  if (one === other) return true;
   return one.length === other.length && Buffer.compare(one, other) === 0;
 }
 
@@ -282,10 +303,10 @@ function readAll(file: number): Uint8Array {
   }
 }
 
-/** Undefined when its disk is gone, and the text with it. */
-function tryRead(file: number): Uint8Array | undefined {
+/** Undefined when its disk is gone, and the text with it; `last` itself when that is still in it. */
+function tryRead(file: number, last: Uint8Array): Uint8Array | undefined {
   try {
-    return readAll(file);
+    return holdsBytes(file, last) ? last : readAll(file);
   } catch {
     return undefined;
   }

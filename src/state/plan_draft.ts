@@ -18,9 +18,10 @@ import { LoadedConfig } from "./loaded_config.ts";
 import { DraftGroups } from "./plan_groups.ts";
 import type { Fault, Finding, Server, StartupMode } from "../core/model.ts";
 import type { Config } from "../core/settings.ts";
-import type { JsoncEdit } from "../lib/jsonc_text.ts";
+import type { JsoncEdit, JsoncText } from "../lib/jsonc_text.ts";
 import type { FaultSite } from "./config_fault.ts";
 import type { RawServer, ReadServer } from "./config_server.ts";
+import type { FileEntry, LoadedParts } from "./loaded_config.ts";
 import type { RawEntry } from "./plan_modes.ts";
 
 /** What the database and the running upstreams know of a server. */
@@ -230,19 +231,29 @@ export class PlanDraft {
       origin === undefined || origin === name ? [] : [[origin, name] as const],
     );
     if (edits.length === 0) return { loaded: base, keys: new Map(), renames };
-    const text = base.jsonc().edit(edits);
-    const { path } = base.config;
-    checkSize(text, path);
+    const { text, next, isInPlace } = base.jsonc().edited(edits);
+    checkSize(text, base.config.path);
     const expected = this.#expected();
-    const said = checkedValue(text, { expected, isPlain: base.isPlain });
+    // What was not read again is as it was, byte for byte, and so is its value.
+    const isMeant = next !== undefined && isSameJson(next.value, expected);
+    const said = isMeant ? (next.value as RawEntry) : checkedValue(text, { expected, isPlain: base.isPlain });
     const isWhole = this.#needsWhole();
     const config = isWhole ? parseConfig(text, base.options) : this.#configOf(said["mcpServers"]);
-    const isStale = !isWhole && (base.isStale || config.faults.length > 0 || config.findings.length > 0);
+    const hasPlaces = config.faults.length > 0 || config.findings.length > 0;
+    const isStale = !isWhole && (base.isStale || (hasPlaces && !(isInPlace && this.#keepsFindings())));
+    const parts = { config, options: base.options, isStale, ...plainAs(base) };
+    const isCarried = isMeant && !isWhole && renames.length === 0;
+    const carried = isCarried ? { base, jsonc: next, touched: this.touched() } : undefined;
     return {
-      loaded: new LoadedConfig(text, { config, options: base.options, isStale, ...plainAs(base) }),
+      loaded: carried === undefined ? new LoadedConfig(text, parts) : new NextConfig(text, parts, carried),
       keys: this.#keysOf(edits),
       renames,
     };
+  }
+
+  /** Whether no entry was read without its place in the file. */
+  #keepsFindings(): boolean {
+    return [...this.#entries.values()].every(({ findings = [] }) => findings.length === 0);
   }
 
   #readAt(
@@ -297,6 +308,11 @@ export class PlanDraft {
   #expectedServers(before: unknown): unknown {
     const byStep = new Map([...this.#entries.values()].map((entry) => [entry.step, entry]));
     const fresh = [...this.#entries.values()].filter(({ step }) => step === undefined);
+    if (isList(before) && this.#removedSteps.size === 0) {
+      const all = [...before, ...fresh.map(({ value }) => value)];
+      for (const { step, value } of this.#entries.values()) if (typeof step === "number") all[step] = value;
+      return all;
+    }
     if (isList(before)) {
       const kept = before.flatMap((value, index) => {
         if (this.#removedSteps.has(index)) return [];
@@ -333,12 +349,10 @@ export class PlanDraft {
 
   #configOf(raw: unknown): Config {
     const { config } = this.base;
-    const now = new Map([...this.#entries.values()].map((entry) => [entry.origin, entry]));
-    const kept = config.servers.flatMap((server) => {
-      const entry = now.get(server.name);
-      if (entry !== undefined) return [entry.server];
-      return this.#taken.has(server.name) ? [] : [server];
-    });
+    const now = new Map([...this.#entries.values()].map((entry) => [entry.origin, entry.server]));
+    const kept = config.servers
+      .filter(({ name }) => now.has(name) || !this.#taken.has(name))
+      .map((server) => now.get(server.name) ?? server);
     const fresh = [...this.#entries.values()].filter(({ origin }) => origin === undefined);
     const all = [...kept, ...fresh.map(({ server }) => server)];
     const servers =
@@ -372,6 +386,53 @@ export class PlanDraft {
     }
     return keys;
   }
+}
+
+/** What a plan knows of the text it made. */
+interface Carried {
+  readonly base: LoadedConfig;
+  readonly jsonc: JsoncText;
+  readonly touched: readonly Entry[];
+}
+
+/** A configuration of which all is known but what was touched: nothing is read again for the next change. */
+class NextConfig extends LoadedConfig {
+  readonly #next: JsoncText;
+  /** Until the entries are made of it. */
+  #carried: Carried | undefined;
+  #known: ReadonlyMap<string, FileEntry> | undefined;
+
+  constructor(text: string, parts: LoadedParts, carried: Carried) {
+    super(text, parts);
+    this.#next = carried.jsonc;
+    this.#carried = carried;
+  }
+
+  override jsonc(): JsoncText {
+    return this.#next;
+  }
+
+  override entries(): ReadonlyMap<string, FileEntry> {
+    if (this.#carried !== undefined) this.#known = entriesAfter(this.#carried);
+    this.#carried = undefined;
+    return this.#known ?? super.entries();
+  }
+
+  override warm(): void {
+    const { isStale } = this;
+    super.warm();
+    // Its servers were read anew.
+    if (isStale) this.#known = undefined;
+  }
+}
+
+/** The entries of a text in which some have another value, and all the same names. */
+function entriesAfter({ base, jsonc, touched }: Carried): ReadonlyMap<string, FileEntry> {
+  const { mcpServers } = jsonc.value as { readonly mcpServers: Readonly<Record<string | number, unknown>> };
+  const entries = new Map(base.entries());
+  for (const { name, step, server } of touched)
+    if (step !== undefined) entries.set(name, { step, value: mcpServers[step], server });
+  return entries;
 }
 
 /** JavaScript lists keys that are whole numbers first; so does reading the file. */

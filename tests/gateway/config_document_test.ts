@@ -3,12 +3,14 @@
  */
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import type { JsonObject } from "../../src/core/model.ts";
+import type { JsonObject, StartupMode } from "../../src/core/model.ts";
 import { ProxyError } from "../../src/core/errors.ts";
 import { ConfigDocument } from "../../src/gateway/config_document.ts";
 import type { ApplyOptions } from "../../src/gateway/config_document.ts";
+import { documentOf, ShownDocument, viewConfig } from "../../src/gateway/config_view.ts";
 import type { ChangeRequest, Configuration } from "../../src/gateway/configuration.ts";
 import { preparePlan } from "../../src/state/config_plan.ts";
+import { makeRealisticConfig } from "../../src/mock/realistic.ts";
 import { definitionHash } from "../../src/state/definition.ts";
 import { LoadedConfig } from "../../src/state/loaded_config.ts";
 import { verifies } from "../requirements.ts";
@@ -38,11 +40,10 @@ function openDocument(text: string) {
       return { revision: 7, plan };
     },
   } as unknown as Configuration;
-  const document = new ConfigDocument({
-    configuration,
-    modeOf: (name) => known.get(name)?.startupMode,
-  });
-  const shown = JSON.parse(JSON.stringify(document.show().config)) as Record<string, unknown>;
+  const modeOf = (name: string) => known.get(name)?.startupMode;
+  const document = new ConfigDocument({ configuration, modeOf });
+  const view = documentOf(viewConfig(loaded, modeOf), "shown");
+  const shown = JSON.parse(JSON.stringify(view)) as Record<string, unknown>;
   const apply = async (changed: Readonly<Record<string, unknown>>, options: Partial<ApplyOptions> = {}) =>
     document.apply(JSON.parse(JSON.stringify(changed)) as JsonObject, { isByPerson: true, ...options });
   return { document, shown, apply, asked, loaded };
@@ -157,6 +158,10 @@ test("ConfigDocument.apply() of what is shown is nothing to do, whatever stands 
       const { document, shown, apply, asked } = opened;
       count += 1;
       expect(JSON.stringify(shown)).not.toContain(SECRET);
+      const written = JSON.parse((await document.show()).text) as unknown;
+      expect(JSON.stringify(written)).toBe(
+        JSON.stringify({ config: shown, config_path: OPTIONS.path, revision: 7 }),
+      );
       expect(document.validate(shown)).toEqual({ valid: true, errors: [], warnings: [] });
       expect(await apply(shown)).toMatchObject({
         success: true,
@@ -170,6 +175,54 @@ test("ConfigDocument.apply() of what is shown is nothing to do, whatever stands 
     { numRuns: 150 },
   );
   expect(count).toBeGreaterThan(50);
+});
+
+test("ShownDocument.write() follows what changes, an entry, a quarantine, its place, and writes the rest once", async () => {
+  const shown = new ShownDocument();
+  const file = makeRealisticConfig({ servers: 12 });
+  let loaded = LoadedConfig.parse(file, OPTIONS);
+  const known = loaded.config.servers.map(({ name }) => name);
+  const held = new Set<string>();
+  const modeOf = (name: string): StartupMode => (held.has(name) ? "quarantined" : "active");
+  const expectShown = async (): Promise<void> => {
+    const view = JSON.stringify(documentOf(viewConfig(loaded, modeOf), "shown"));
+    expect(await shown.write(loaded, modeOf)).toBe(view);
+    expect(await shown.write(loaded, modeOf)).toBe(view);
+  };
+  await expectShown();
+  held.add(known[3] ?? "");
+  await expectShown();
+  held.clear();
+  await expectShown();
+  const operations = [
+    { op: "patch", name: known[5] ?? "", patch: { description: "another", headers: { A: SECRET } } },
+    { op: "disable", name: known[6] ?? "" },
+    { op: "remove", name: known[1] ?? "" },
+  ] as const;
+  for (const operation of operations) {
+    const memoryOf = () => undefined;
+    ({ loaded } = preparePlan(loaded, { operations: [operation], memoryOf, isByPerson: true }));
+    await expectShown();
+  }
+});
+
+test("ShownDocument.write() of a thousand servers lets others have their turn, and shows what was when it began", async () => {
+  const loaded = LoadedConfig.parse(makeRealisticConfig({ servers: 2_000 }), OPTIONS);
+  const held = new Set<string>();
+  const modeOf = (name: string): StartupMode => (held.has(name) ? "quarantined" : "active");
+  const before = JSON.stringify(documentOf(viewConfig(loaded, modeOf), "shown"));
+  let turns = 0;
+  let isWritten = false;
+  const turn = (): void => {
+    turns += 1;
+    for (const { name } of loaded.config.servers) held.add(name);
+    if (!isWritten) setImmediate(turn);
+  };
+  setImmediate(turn);
+  const written = await new ShownDocument().write(loaded, modeOf);
+  isWritten = true;
+  expect(turns).toBeGreaterThan(1);
+  expect(written === before).toBe(true);
 });
 
 const FILE = `{

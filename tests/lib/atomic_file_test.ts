@@ -3,8 +3,10 @@
  */
 import { afterEach, expect, test } from "bun:test";
 import {
+  closeSync,
   existsSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -15,6 +17,7 @@ import {
 import { join } from "node:path";
 import {
   displaceFile,
+  holdsBytes,
   placeFile,
   removeFile,
   swapFile,
@@ -36,6 +39,31 @@ function makeDir(): string {
   folders.push(folder);
   return folder.path;
 }
+
+test("holdsBytes() tells a file from one that differs anywhere, or is longer or shorter", () => {
+  const path = join(makeDir(), "f");
+  const bytes = Buffer.alloc(700_000, "text ");
+  const holds = (content: Uint8Array): boolean => {
+    writeFileSync(path, content);
+    const file = openSync(path, "r");
+    try {
+      return holdsBytes(file, bytes);
+    } finally {
+      closeSync(file);
+    }
+  };
+  const differing = (at: number): Buffer => {
+    const other = Buffer.from(bytes);
+    other[at] = 0;
+    return other;
+  };
+  expect(holds(bytes)).toBe(true);
+  for (const at of [0, 262_143, 262_144, 400_000, 699_999])
+    expect([at, holds(differing(at))]).toEqual([at, false]);
+  expect(holds(bytes.subarray(0, 699_999))).toBe(false);
+  expect(holds(Buffer.concat([bytes, Buffer.from("t")]))).toBe(false);
+  expect(holds(Buffer.alloc(0))).toBe(false);
+});
 
 test("writeFileAtomic() replaces the file, with the mode asked for, and leaves nothing beside it", () => {
   const folder = makeDir();

@@ -504,6 +504,86 @@ test("JsoncText.edit() says what the edits mean and keeps all comments and untou
   );
 });
 
+/** Places of what stands outside of the elements that edits named, by path. */
+function placesBeside(
+  draft: { readonly spots: readonly Spot[] },
+  edits: readonly JsoncEdit[],
+  text: string,
+): unknown[] {
+  const read = parseJsonc(text);
+  return draft.spots
+    .filter(({ path, isDouble }) => !isDouble && !edits.some((edit) => isWithin(path, edit.path.slice(0, 2))))
+    .map(({ path }) => [path, read.place(path)]);
+}
+
+test("JsoncText.edited() knows of the new text what reading it anew would tell, edit after edit", () => {
+  let [carried, inPlace] = [0, 0];
+  const inside = fc.array(fc.array(choice, { minLength: 1, maxLength: 3 }), { minLength: 1, maxLength: 4 });
+  fc.assert(
+    fc.property(document, inside, fc.array(choice, { maxLength: 4 }), (draft, rounds, last) => {
+      let known = new JsoncText(draft.text);
+      for (const choices of rounds) {
+        const edits = choices.map((one) => editOf(one, draft.spots)).filter(({ path }) => path.length > 2);
+        let text: string;
+        try {
+          text = new JsoncText(known.text).edit(edits);
+        } catch {
+          expect(() => known.edited(edits)).toThrow("Cannot");
+          continue;
+        }
+        const { text: made, next, isInPlace } = known.edited(edits);
+        expect(made).toBe(text);
+        const anew = new JsoncText(text);
+        if (next !== undefined) carried += 1;
+        expect(written((next ?? anew).value)).toBe(written(anew.value));
+        const isMoved = isInPlace && made !== known.text;
+        if (isMoved) inPlace += 1;
+        if (isMoved) expect(placesBeside(draft, edits, made)).toEqual(placesBeside(draft, edits, known.text));
+        known = next ?? anew;
+      }
+      // Wherever they reach, what is done to it comes out the same.
+      const after = (text: JsoncText, edits: readonly JsoncEdit[]): unknown => {
+        try {
+          return text.edit(edits);
+        } catch (error) {
+          return String(error);
+        }
+      };
+      for (const one of last) {
+        const edits = [editOf(one, draft.spots)];
+        expect(after(known, edits)).toBe(after(new JsoncText(known.text), edits) as string);
+      }
+    }),
+    { numRuns: 2500 },
+  );
+  expect(carried).toBeGreaterThan(100);
+  expect(inPlace).toBeGreaterThan(20);
+});
+
+test("JsoncText.edited() shares what no edit reached, and reads the whole where one reaches further", () => {
+  const text = new JsoncText('{"s": [{"a": 1, "b": []}, {"a": 2}], "t": {"u": 3}}');
+  const { next, isInPlace } = text.edited([set(["s", 0, "a"], 10)]);
+  expect(next?.value).toEqual({ s: [{ a: 10, b: [] }, { a: 2 }], t: { u: 3 } });
+  const parts = (value: unknown): unknown[] => {
+    const { s, t } = value as { readonly s: readonly unknown[]; readonly t: unknown };
+    return [s[1], t];
+  };
+  const [second, other] = parts(text.value);
+  const now = parts(next?.value);
+  expect([now[0] === second, now[1] === other]).toEqual([true, true]);
+  // The second one begins behind a longer first one, on the same line.
+  expect(isInPlace).toBe(false);
+  for (const edit of [set(["t", "u"], 4), remove("s", 0), append(["s"], 1), set(["s", 0], {}), set(["v"], 1)])
+    expect(text.edited([edit]).next).toBeUndefined();
+});
+
+test("JsoncText.edited() knows the line of what begins where a new text ends", () => {
+  const text = new JsoncText('{"s": [{\n  "a": {\n    "x": 1\n      }}, {\n}]}');
+  const { next } = text.edited([set(["s", 0, "a"], 5)]);
+  expect(next?.text).toBe('{"s": [{\n  "a": 5}, {\n}]}');
+  expect(next?.edit([set(["s", 1, "b"], 1)])).toBe('{"s": [{\n  "a": 5}, {\n    "b": 1\n  }]}');
+});
+
 test("JsoncText.edit() changes no byte away from one edit", () => {
   verifies("EDIT-BYTES");
   fc.assert(

@@ -609,11 +609,50 @@ test("describePlan() says what would change and restart, and shows no value", ()
 test("LoadedConfig.warm() puts the places of faults right that a plan moved", () => {
   const text =
     '{\n  "mcpServers": [\n    {"name": "a", "command": "x"},\n    {"name": "b", "comand": "x"}\n  ]\n}';
-  const { loaded } = plan(text, [{ op: "patch", name: "a", patch: { env: { A: "1" } } }]);
+  const onLines = text.replace('"command": "x"}', '\n"command": "x"\n}');
+  const { loaded } = plan(onLines, [{ op: "patch", name: "a", patch: { env: { A: "1" } } }]);
   const grown = plan(text, [{ op: "settings", patch: { tools_limit: 3 } }]);
-  expect([loaded.isStale, grown.loaded.isStale]).toEqual([true, false]);
-  loaded.warm();
-  expect(loaded.config).toEqual(LoadedConfig.parse(loaded.text, loaded.options).config);
+  // On a line of its own an entry moves nobody else.
+  const still = plan(text, [{ op: "patch", name: "a", patch: { env: { A: "1" } } }]);
+  const beside = plan(text.replace("},\n", "}, "), [{ op: "patch", name: "a", patch: { env: { A: "1" } } }]);
+  const all = [loaded, grown.loaded, still.loaded, beside.loaded];
+  expect(all.map(({ isStale }) => isStale)).toEqual([true, false, false, true]);
+  for (const one of all) {
+    one.warm();
+    const fresh = LoadedConfig.parse(one.text, one.options);
+    expect(one.config).toEqual(fresh.config);
+    expect([...one.entries()]).toEqual([...fresh.entries()]);
+  }
+});
+
+test("preparePlan() carries over what it knows of the text, change after change, as if it were read anew", () => {
+  let loaded = LoadedConfig.parse(makeRealisticConfig({ servers: 30 }), {
+    path: "/etc/m/c.json",
+    home: "/h",
+  });
+  const names = loaded.config.servers.map(({ name }) => name);
+  for (const [at, name] of names.slice(0, 9).entries()) {
+    const before = loaded.jsonc().value as { readonly mcpServers: readonly unknown[] };
+    const operations: PlanOperation[] = [
+      [{ op: "patch", name, patch: { description: `${at}`, tags: ["x", "y"] } } as const],
+      [{ op: "quarantine", name } as const],
+      [
+        { op: "patch", name, patch: { env: null } } as const,
+        { op: "quarantine", name: names[20] ?? "" } as const,
+      ],
+      [{ op: "remove", name: names[25 - at] ?? "" } as const],
+      [{ op: "rename", name, to: `new-${at}` } as const],
+    ][at % 5] as PlanOperation[];
+    const { loaded: next } = preparePlan(loaded, { operations, memoryOf: () => undefined, isByPerson: true });
+    const fresh = LoadedConfig.parse(next.text, next.options);
+    expect(next.text).not.toBe(loaded.text);
+    expect(next.jsonc().value).toEqual(fresh.jsonc().value);
+    expect([...next.entries()]).toEqual([...fresh.entries()]);
+    expect(next.config).toEqual(fresh.config);
+    const isShared = (next.jsonc().value as typeof before).mcpServers[28] === before.mcpServers[28];
+    expect([at, isShared]).toEqual([at, at % 5 < 3]);
+    loaded = next;
+  }
 });
 
 test("preparePlan() of 159 servers touches what is asked and reads nothing else again", () => {

@@ -2,9 +2,10 @@
 /**
  * The program's entry: the real process around the commands of `cli/program.ts`.
  *
- * Owns argv, the streams, signals and the end of the process. Invariant: `--version` loads nothing but this file, the
- * version, the list of commands and the reading of verbs. Giving each command the process itself was rejected: tests
- * run commands in their own.
+ * Owns argv, the streams, signals and the end of the process. Invariants: `--version` loads nothing but this file, the
+ * version, the list of commands and the reading of verbs; a stream of the process is touched when it is needed, since
+ * the first one takes longer than the rest of this file. Giving each command the process itself was rejected: tests run
+ * commands in their own.
  */
 import { homedir } from "node:os";
 
@@ -27,20 +28,26 @@ const io: ServeIo = {
   env: process.env,
   cwd: process.cwd(),
   home: process.env["HOME"] ?? homedir(),
-  columns: process.stdout.isTTY ? process.stdout.columns : undefined,
-  terminal: process.stdout.isTTY
-    ? {
-        size: () => ({ columns: process.stdout.columns, rows: process.stdout.rows }),
-        onResize: (listener) => void process.stdout.on("resize", listener),
-        onContinue,
-      }
-    : undefined,
+  get columns() {
+    return process.stdout.isTTY ? process.stdout.columns : undefined;
+  },
+  get terminal() {
+    return process.stdout.isTTY ? TERMINAL : undefined;
+  },
   stdin: () => Bun.stdin.stream(),
   onSignal: (listener) => {
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, listener);
   },
   exit: (code) => process.exit(code),
-  ask: process.stdin.isTTY && process.stderr.isTTY ? ask : undefined,
+  get ask() {
+    return process.stdin.isTTY && process.stderr.isTTY ? ask : undefined;
+  },
+};
+
+const TERMINAL: NonNullable<ServeIo["terminal"]> = {
+  size: () => ({ columns: process.stdout.columns, rows: process.stdout.rows }),
+  onResize: (listener) => void process.stdout.on("resize", listener),
+  onContinue,
 };
 
 /** Takes Ctrl-Z over, so that the listener runs before any timer that is due by then. */

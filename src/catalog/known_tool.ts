@@ -78,17 +78,19 @@ function parse(text: string, name: string): ToolDefinition {
 }
 
 const HINTS = ["readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint"] as const;
-const shared = new Map<string, ToolAnnotations>();
+/** By the hints in base 3: absent, false, true. */
+const shared: (ToolAnnotations | undefined)[] = [];
 
 /** The boolean hints alone; equal ones are one object, of which there are at most 81. */
 function slimHints(annotations: unknown): ToolAnnotations | undefined {
   if (typeof annotations !== "object" || annotations === null) return undefined;
   const given = annotations as Readonly<Record<string, unknown>>;
-  const entries = HINTS.filter((hint) => typeof given[hint] === "boolean").map(
-    (hint) => [hint, given[hint]] as const,
-  );
-  const key = entries.map(([hint, value]) => `${hint}:${String(value)}`).join();
-  const known = shared.get(key) ?? (Object.freeze(Object.fromEntries(entries)) as ToolAnnotations);
-  shared.set(key, known);
-  return known;
+  let number = 0;
+  for (const hint of HINTS)
+    number = number * 3 + (typeof given[hint] === "boolean" ? 1 + Number(given[hint]) : 0);
+  return (shared[number] ??= Object.freeze(
+    Object.fromEntries(
+      HINTS.filter((hint) => typeof given[hint] === "boolean").map((hint) => [hint, given[hint]]),
+    ),
+  ));
 }

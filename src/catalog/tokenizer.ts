@@ -17,7 +17,7 @@ const MAX_WORDS = 1_000;
 const MAX_WORD_CHARS = 40;
 /** Longer words are joined identifiers, not English: they stay as they are. */
 const MAX_STEMMED_CHARS = 16;
-/** Runs of letters whose words are remembered; the memory is cleared when full. */
+/** Runs whose words are remembered: those used since it was half full, and those before. */
 const PIECE_MEMORY = 8_192;
 
 /** What a text is to the tokenizer. */
@@ -46,7 +46,10 @@ const SPACELESS =
   "\\p{Script=Han}\\p{Script=Hiragana}\\p{Script=Katakana}\\p{Script=Hangul}\\p{Script=Thai}\\p{Script=Lao}\\p{Script=Khmer}\\p{Script=Myanmar}";
 const WORDS = new RegExp(`[${SPACELESS}]+|[[\\p{L}\\p{N}\\p{M}]--[${SPACELESS}]]+`, "gv");
 const STARTS_SPACELESS = new RegExp(`^[${SPACELESS}]`, "v");
-const ASCII_WORDS = /[A-Za-z0-9]+/g;
+/** What `_` and `-` join is one run: an identifier is looked up once, not word by word. */
+const ASCII_RUNS = /[A-Za-z0-9]+(?:[_-][A-Za-z0-9]+)*/g;
+const JOINTS = /[_-]/g;
+const IS_COMPOUND = /[_-]|[a-z0-9][A-Z]/;
 const HUMPS = /[a-z0-9](?=[A-Z])|[A-Z](?=[A-Z][a-z])/g;
 const HUMPS_ANY = /[\p{Ll}\p{N}](?=\p{Lu})|\p{Lu}(?=\p{Lu}\p{Ll})/gu;
 const COMPOUND = /[A-Za-z0-9]+(?:[_-][A-Za-z0-9]+)+|[A-Za-z0-9]*[a-z0-9][A-Z][A-Za-z0-9]*/g;
@@ -56,35 +59,65 @@ interface Piece {
   readonly words: readonly string[];
   /** The same without stop words. */
   readonly telling: readonly string[];
+  /** The whole in one word, when it is an identifier of several. */
+  readonly joined: string | undefined;
 }
 
 const porter = makeStemmer();
-const pieces = new Map<string, Piece>();
+let pieces = new Map<string, Piece>();
+let olderPieces: ReadonlyMap<string, Piece> = pieces;
 
 /** Splits a text into search words, in the order of the text, repeated words included. */
 export function tokenize(text: string, options: TokenizeOptions = {}): string[] {
-  const { keepsStopWords = false, joinsIdentifiers = false } = options;
   const source = text.length > MAX_TEXT_CHARS ? text.slice(0, MAX_TEXT_CHARS) : text;
-  const hasOther = NON_ASCII.test(source);
+  return NON_ASCII.test(source) ? wordsOfAny(source, options) : wordsOfAscii(source, options);
+}
+
+/** One pass with one look-up a run: nearly all texts of tools are of this kind. */
+function wordsOfAscii(source: string, options: TokenizeOptions): string[] {
+  const { keepsStopWords = false, joinsIdentifiers = false } = options;
   const words: string[] = [];
-  for (const run of (hasOther ? source.normalize("NFKC").match(WORDS) : source.match(ASCII_WORDS)) ?? []) {
-    if (words.length >= MAX_WORDS) break;
-    if (hasOther && STARTS_SPACELESS.test(run)) {
+  const joined: string[] = [];
+  for (const run of source.match(ASCII_RUNS) ?? []) {
+    if (words.length >= MAX_WORDS) return words;
+    const piece = pieceOf(run);
+    if (piece.joined !== undefined) joined.push(piece.joined);
+    for (const word of keepsStopWords ? piece.words : piece.telling)
+      if (words.length < MAX_WORDS) words.push(word);
+  }
+  if (joinsIdentifiers) addJoined(joined, words);
+  return words;
+}
+
+function wordsOfAny(source: string, options: TokenizeOptions): string[] {
+  const { keepsStopWords = false, joinsIdentifiers = false } = options;
+  const words: string[] = [];
+  for (const run of source.normalize("NFKC").match(WORDS) ?? []) {
+    if (words.length >= MAX_WORDS) return words;
+    if (STARTS_SPACELESS.test(run)) {
       addPairs(run, words);
       continue;
     }
     const piece = pieceOf(run);
     for (const word of keepsStopWords ? piece.words : piece.telling) words.push(word);
   }
-  if (joinsIdentifiers) addJoined(source, words);
+  const compounds = joinsIdentifiers ? (source.match(COMPOUND) ?? []) : [];
+  addJoined(
+    compounds.flatMap((compound) => pieceOf(compound).joined ?? []),
+    words,
+  );
   return words;
 }
 
 function pieceOf(run: string): Piece {
   const known = pieces.get(run);
   if (known !== undefined) return known;
+  const older = olderPieces.get(run);
+  if (older !== undefined) return remember(run, older);
   const parts = (
-    NON_ASCII.test(run) ? withoutMarks(run).replace(HUMPS_ANY, "$& ") : run.replace(HUMPS, "$& ")
+    NON_ASCII.test(run)
+      ? withoutMarks(run).replace(HUMPS_ANY, "$& ")
+      : run.replace(JOINTS, " ").replace(HUMPS, "$& ")
   )
     .toLowerCase()
     .split(" ")
@@ -92,14 +125,18 @@ function pieceOf(run: string): Piece {
     .filter((part) => part !== "");
   const words = parts.map(stemOf);
   const telling = words.filter((_, at) => !STOP_WORDS.has(parts[at] ?? ""));
-  const piece = { words, telling };
-  if (run.length <= MAX_WORD_CHARS) remember(run, piece);
-  return piece;
+  const joined = IS_COMPOUND.test(run) ? stemOf(capped(run.replace(JOINTS, "").toLowerCase())) : undefined;
+  const piece = { words, telling, joined };
+  return run.length <= MAX_WORD_CHARS ? remember(run, piece) : piece;
 }
 
-function remember(run: string, piece: Piece): void {
-  if (pieces.size >= PIECE_MEMORY) pieces.clear();
+function remember(run: string, piece: Piece): Piece {
+  if (pieces.size >= PIECE_MEMORY / 2) {
+    olderPieces = pieces;
+    pieces = new Map();
+  }
   pieces.set(run, piece);
+  return piece;
 }
 
 /** Scripts without spaces are searched by pairs of characters; a lone character stays. */
@@ -111,11 +148,10 @@ function addPairs(piece: string, words: string[]): void {
   }
 }
 
-function addJoined(source: string, words: string[]): void {
-  for (const compound of source.match(COMPOUND) ?? []) {
+function addJoined(joined: readonly string[], words: string[]): void {
+  for (const word of joined) {
     if (words.length >= MAX_WORDS) return;
-    const joined = pieceOf(compound.replace(/[_-]/g, "").toLowerCase()).words[0];
-    if (joined !== undefined && !words.includes(joined)) words.push(joined);
+    if (!words.includes(word)) words.push(word);
   }
 }
 

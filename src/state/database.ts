@@ -8,8 +8,10 @@
  */
 import { Database } from "bun:sqlite";
 import { existsSync, renameSync } from "node:fs";
+import { getTableColumns, getTableName } from "drizzle-orm";
 import { messageOf, ProxyError } from "../core/errors.ts";
 import { migrate } from "./migrations.ts";
+import { activity, children, commits, servers, tokens, tools } from "./schema.ts";
 
 /** Makes `close()` let go of the file: SQLite keeps file and lock for as long as a statement lives. */
 function finalizeOnClose(db: Database): Database {
@@ -40,6 +42,7 @@ export function openDatabase(path: string): Database {
     db.run("COMMIT");
     checkIntegrity(db);
     migrate(db);
+    checkColumns(db);
     return db;
   } catch (error) {
     db.close();
@@ -51,6 +54,24 @@ function checkIntegrity(db: Database): void {
   const statement = db.prepare<{ quick_check: string }, []>("PRAGMA quick_check(1)");
   const answer = statement.get()?.quick_check;
   if (answer !== "ok") throw Object.assign(new Error(answer), { code: "SQLITE_CORRUPT" });
+}
+
+/** Told at opening, since a statement is prepared when it is first needed. */
+function checkColumns(db: Database): void {
+  const all =
+    "SELECT tables.name || '.' || columns.name AS name FROM sqlite_schema AS tables, pragma_table_info(tables.name) AS columns";
+  const found = new Set(
+    db
+      .prepare<{ name: string }, []>(all)
+      .all()
+      .map(({ name }) => name),
+  );
+  for (const table of [servers, tools, children, commits, activity, tokens]) {
+    for (const column of Object.values<{ readonly name: string }>(getTableColumns(table))) {
+      const name = `${getTableName(table)}.${column.name}`;
+      if (!found.has(name)) throw new Error(`it has no column '${name}'`);
+    }
+  }
 }
 
 /** Whether SQLite says that the file is damaged. */

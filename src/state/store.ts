@@ -21,6 +21,7 @@ import type { CommitEffects } from "./commits.ts";
 import { asStoreError, isCorrupt, openDatabase, setAside } from "./database.ts";
 import type { children, servers } from "./schema.ts";
 import { prepareStatements } from "./statements.ts";
+import type { RawRow } from "./statements.ts";
 import { Tokens } from "./tokens.ts";
 
 /** How long a write may wait for others to share its transaction. */
@@ -368,10 +369,12 @@ export class Store implements AsyncDisposable {
   }
 }
 
-function fromRow(row: typeof servers.$inferSelect): ServerMemory {
+function fromRow(row: RawRow<typeof servers.$inferSelect>): ServerMemory {
   const { era, transport } = row;
   return {
     ...row,
+    everConnected: row.everConnected !== 0,
+    failedLast: row.failedLast !== 0,
     era: era === "legacy" || era === "modern" ? era : undefined,
     discovery: row.discovery ?? undefined,
     transport: transport === "streamable_http" || transport === "sse" ? transport : undefined,

@@ -15,7 +15,7 @@ import { ProxyError } from "../core/errors.ts";
 import { PERMISSIONS } from "../core/principal.ts";
 import type { Permission, Principal } from "../core/principal.ts";
 import { tokens } from "./schema.ts";
-import { excluded } from "./statements.ts";
+import { excluded, preparedLate } from "./statements.ts";
 
 /** What every secret begins with. */
 export const TOKEN_PREFIX = "mcp_agt_";
@@ -292,31 +292,33 @@ function prepare(db: Database) {
     isRevoked: place("isRevoked"),
   };
   const named = eq(tokens.name, place("name"));
-  return {
-    all: orm.select().from(tokens).prepare(),
-    save: orm
-      .insert(tokens)
-      .values({ name: place("name"), ...values })
-      .onConflictDoUpdate({
-        target: tokens.name,
-        set: excluded(tokens, [
-          "hash",
-          "prefix",
-          "servers",
-          "groups",
-          "expiresAt",
-          "lastUsedAt",
-          "isRevoked",
-        ]),
-      })
-      .prepare(),
-    noteUse: orm
-      .update(tokens)
-      .set({ lastUsedAt: sql`${place("lastUsedAt")}` })
-      .where(named)
-      .prepare(),
-    drop: orm.delete(tokens).where(named).prepare(),
-  };
+  return preparedLate({
+    all: () => orm.select().from(tokens).prepare(),
+    save: () =>
+      orm
+        .insert(tokens)
+        .values({ name: place("name"), ...values })
+        .onConflictDoUpdate({
+          target: tokens.name,
+          set: excluded(tokens, [
+            "hash",
+            "prefix",
+            "servers",
+            "groups",
+            "expiresAt",
+            "lastUsedAt",
+            "isRevoked",
+          ]),
+        })
+        .prepare(),
+    noteUse: () =>
+      orm
+        .update(tokens)
+        .set({ lastUsedAt: sql`${place("lastUsedAt")}` })
+        .where(named)
+        .prepare(),
+    drop: () => orm.delete(tokens).where(named).prepare(),
+  });
 }
 
 function toRow(token: Token, hash: string): Record<string, unknown> {

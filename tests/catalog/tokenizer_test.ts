@@ -45,12 +45,35 @@ test("tokenize() keeps stop words and joins identifiers when told", () => {
   expect(tokenize("plain words", { joinsIdentifiers: true })).toEqual(["plain", "word"]);
 });
 
+test("tokenize() takes an identifier apart once, whatever joins it, and puts what is joined last", () => {
+  const options = { joinsIdentifiers: true, keepsStopWords: true };
+  expect(tokenize("get-all_rows x", options)).toEqual(["get", "all", "row", "x", "getallrow"]);
+  expect(tokenize("pageSize (page_size)", options)).toEqual(["page", "size", "page", "size", "pages"]);
+  // Capitals alone join nothing.
+  expect(tokenize("HTTPFile", options)).toEqual(["http", "file"]);
+  expect(tokenize("_a_ -b- c__d", options)).toEqual(["a", "b", "c", "d"]);
+});
+
+test("tokenize() says the same of a run it remembers, is about to forget, and has forgotten", () => {
+  const options = { joinsIdentifiers: true };
+  const texts = ["running_tests", "listUsers", "the queries"];
+  const before = texts.map((text) => tokenize(text, options));
+  let filler = 0;
+  for (const others of [3_000, 3_000, 3_000, 20_000]) {
+    for (let at = 0; at < others; at += 1) tokenize(`filler${(filler += 1)}`);
+    expect(texts.map((text) => tokenize(text, options))).toEqual(before);
+  }
+});
+
 test("tokenize() is bounded and never throws", () => {
   const huge = tokenize(`${"x".repeat(100_000)} ${"ab ".repeat(100_000)}`);
   expect(huge.length).toBeLessThanOrEqual(1_000);
   expect(Math.max(...huge.map((word) => word.length))).toBeLessThanOrEqual(40);
   expect(tokenize("搜".repeat(100_000)).length).toBeLessThanOrEqual(1_000);
-  expect(tokenize("a_".repeat(50_000), { joinsIdentifiers: true }).length).toBeLessThanOrEqual(1_001);
+  expect(tokenize("a_".repeat(50_000), { joinsIdentifiers: true }).length).toBeLessThanOrEqual(1_000);
+  expect(
+    tokenize("b_".repeat(50_000), { joinsIdentifiers: true, keepsStopWords: true }).length,
+  ).toBeLessThanOrEqual(1_000);
   fc.assert(
     fc.property(fc.string({ unit: "binary", maxLength: 200 }), (text) => {
       for (const word of tokenize(text, { joinsIdentifiers: true, keepsStopWords: true }))

@@ -86,6 +86,17 @@ test("Store keeps what was learned of servers and tools over a restart", async (
   expect(statSync(dataDir).mode & 0o777).toBe(0o700);
 });
 
+test("Store.readTools() gives the tools of a server in the order it announced them", async () => {
+  const dataDir = makeDir();
+  const announced = ["m", "a", "z", "b"].map((name) => makeTool(name));
+  {
+    await using store = open(dataDir);
+    store.saveTools("s", announced);
+  }
+  await using store = open(dataDir);
+  expect(store.readTools()).toEqual(announced);
+});
+
 test("Store.forgetServer() forgets the server and its tools, and no others", async () => {
   const dataDir = makeDir();
   {
@@ -509,15 +520,23 @@ test("Store.open() refuses a database of a newer version, leaves it as it is, an
   await open(dataDir).close();
 });
 
-test("Store.open() refuses a database without its tables and lets go of it", async () => {
+test.each([
+  ["DROP TABLE tools", "tools.server"],
+  ["DROP TABLE commits", "commits.id"],
+  ["ALTER TABLE children DROP COLUMN born", "children.born"],
+  ["ALTER TABLE activity RENAME COLUMN detail TO details", "activity.detail"],
+])("Store.open() refuses a database after %j and lets go of it", async (change, missing) => {
   const dataDir = makeDir();
   const path = join(dataDir, "mcpproxy.db");
   await open(dataDir).close();
   const db = new Database(path);
-  db.run("DROP TABLE tools");
+  db.run(change);
   db.close();
-  expect((await failureOf(() => open(dataDir)))["code"]).toBe("STORE_CORRUPT");
-  expect((await failureOf(() => open(dataDir)))["code"]).toBe("STORE_CORRUPT");
+  for (let time = 0; time < 2; time += 1) {
+    const failure = await failureOf(() => open(dataDir));
+    expect(failure["code"]).toBe("STORE_CORRUPT");
+    expect(failure.message).toEndWith(`it has no column '${missing}'`);
+  }
 });
 
 test("Store.open() says what is wrong with a data dir that is a file, or a database that is a folder", async () => {

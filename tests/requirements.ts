@@ -100,6 +100,11 @@ export const REQUIREMENTS = {
     promise: "A call to an upstream that never answers ends within its timeout + 250 ms",
     source: "PROMISES P3",
   },
+  "CALL-LIMITS": {
+    promise:
+      "At most as many calls as configured travel at once, the rest wait in a bounded line for a bounded time",
+    source: "SPEC §1",
+  },
   "CALL-RESULT-UNCHANGED": {
     promise:
       "Content blocks, structuredContent, isError and _meta of a result are deep-equal to a direct call's",
@@ -276,6 +281,14 @@ export const REQUIREMENTS = {
   "CONFIG-STRANGE-NAMES": {
     promise: "Names with spaces, dots, umlauts and __proto__ round-trip or are refused at one place",
     source: "PROMISES Closed by construction",
+  },
+  "CONFIG-ISOLATION-TOLD": {
+    promise: "A configuration that wants servers isolated in containers is told that they are not",
+    source: "SPEC §1",
+  },
+  "CONFIG-TLS-TOLD": {
+    promise: "A configuration that wants TLS is told that the proxy listens without",
+    source: "SPEC §1",
   },
   "CONFIG-VERIFY": {
     promise:

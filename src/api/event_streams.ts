@@ -189,6 +189,8 @@ export class EventStreams implements AsyncDisposable {
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#unsubscribe();
+    // What was published last says why it ends.
+    while (this.#heart !== undefined && this.#cursor < this.#ring.last) this.#serveSlice();
     this.#ring[Symbol.dispose]();
     for (const reader of this.#readers) this.#end(reader, "stopping");
     for (const reader of this.#leaving) reader.end("slow");
@@ -280,18 +282,22 @@ export class EventStreams implements AsyncDisposable {
     }, delayMs);
   }
 
-  /** Serves the audiences one slice of what waits in the ring. */
+  /** Serves slices until nothing waits in the ring; the loop turns between two. */
   #deliver(): void {
     this.#nextSlice = undefined;
+    this.#serveSlice();
+    this.#roundedAt = performance.now();
+    if (this.#heart !== undefined && this.#cursor < this.#ring.last) {
+      this.#nextSlice = setImmediate(() => this.#deliver());
+    }
+  }
+
+  #serveSlice(): void {
     this.#endSlow();
     if (this.#ring.oldest > this.#cursor + 1) this.#skip();
     this.#pick();
     for (const audience of this.#audiences.values()) this.#send(audience);
     for (const reader of this.#catchingUp) this.#advance(reader);
-    this.#roundedAt = performance.now();
-    if (this.#heart !== undefined && this.#cursor < this.#ring.last) {
-      this.#nextSlice = setImmediate(() => this.#deliver());
-    }
   }
 
   #endSlow(): void {

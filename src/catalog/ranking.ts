@@ -159,7 +159,7 @@ export class Ranking {
       this.#postings.add(list, document, this.#pending[list] ?? 0);
       this.#pending[list] = 0;
     }
-    this.#documents[document] = Int32Array.from(this.#pendingLists);
+    this.#documents[document] = new Int32Array(this.#pendingLists);
     this.#nameWords[document] = this.#pendingNameWords;
     this.#pendingLists = [];
     this.#pendingNameWords = 0;

@@ -46,6 +46,7 @@ export const NOUNS: Readonly<Record<string, NounRow>> = {
   secrets: { heading: "Set up", summary: "what ${keyring:NAME} stands for" },
   import: { heading: "Set up", summary: "take over the servers of an MCP client" },
   completion: { heading: "Set up", summary: "completion for bash, zsh and fish" },
+  version: { heading: "Set up", summary: "the version, what runs it, and where" },
   ...GO_NOUNS,
 };
 
@@ -327,6 +328,10 @@ export const COMMANDS: Readonly<Record<string, CommandRow>> = {
   "completion fish": {
     summary: "the script for fish",
     examples: ["completion fish > ~/.config/fish/completions/mcpproxy.fish"],
+  },
+  version: {
+    summary: "the version, what runs it, and where",
+    examples: ["version", "version --json"],
   },
   ...GO_COMMANDS,
 };

@@ -34,6 +34,7 @@ const RUNNERS: Readonly<Record<string, Runner>> = {
   token: async (args, io) => (await import("./token.ts")).runToken(args, io),
   tools: async (args, io) => (await import("./tools.ts")).runTools(args, io),
   upstream: async (args, io) => (await import("./upstream.ts")).runUpstream(args, io),
+  version: async (args, io) => (await import("./version.ts")).runVersion(args, io),
 };
 
 /** The names of all commands. */

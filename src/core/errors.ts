@@ -219,6 +219,13 @@ export const ERRORS = {
     exit: 4,
     doc: "A referenced secret is not set",
   },
+  SERVER_BUSY: {
+    http: 503,
+    rpc: -32000,
+    retriable: true,
+    exit: 1,
+    doc: "As many calls as allowed are under way, and no place became free",
+  },
   SERVER_EXISTS: {
     http: 409,
     rpc: -32602,

@@ -102,6 +102,10 @@ export interface Server {
   readonly startupMode: StartupMode;
   readonly connectionTimeoutMs?: number;
   readonly callTimeoutMs?: number;
+  /** Calls at once, instead of the default for each server; 0: no limit. */
+  readonly maxConcurrentRequests?: number;
+  /** Calls that may wait for a place, instead of the default for each server. */
+  readonly queueSize?: number;
   /** Instead of the global value; negative: never. */
   readonly autoDisableThreshold?: number;
   /** Whether it is tried again by itself once auto-disabled. */

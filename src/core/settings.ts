@@ -110,6 +110,13 @@ export interface RegistryDefinition {
   readonly isPrivateAllowed: boolean;
 }
 
+/** How many calls travel at once, and how many may wait for that. */
+export interface ConcurrencySettings {
+  /** 0: no limit. */
+  readonly maxConcurrentRequests: number;
+  readonly queueSize: number;
+}
+
 /** Every top-level setting. */
 export interface Settings {
   readonly listen: ListenAddress;
@@ -136,6 +143,10 @@ export interface Settings {
   /** 0: none. */
   readonly toolDiscoveryIntervalMs: number;
   readonly supervision: SupervisionSettings;
+  /** Over all servers; each may wait for `queueTimeoutMs`. */
+  readonly concurrency: ConcurrencySettings & { readonly queueTimeoutMs: number };
+  /** Of each server that has no limit of its own. */
+  readonly serverConcurrency: ConcurrencySettings;
   readonly unannotatedTools: "read" | "write";
   readonly readOnlyMode: boolean;
   /** Whether the Unix socket in the data dir is listened on. */

@@ -9,6 +9,7 @@
 import type { Server } from "@modelcontextprotocol/server";
 
 import { messageOf } from "../core/errors.ts";
+import { explainFetch } from "../lib/fetch_fault.ts";
 import type { EventBus } from "../core/events.ts";
 import { OPEN } from "../core/principal.ts";
 import type { Principal } from "../core/principal.ts";
@@ -234,7 +235,7 @@ class Bridge {
       message.method === undefined
     )
       return;
-    const text = `Cannot reach the running proxy: ${messageOf(error)}`;
+    const text = `Cannot reach the running proxy: ${explainFetch(error)}`;
     const failure = { jsonrpc: "2.0", id: message.id, error: { code: INTERNAL_ERROR, message: text } };
     this.#options.pipe.write(`${JSON.stringify(failure)}\n`);
   }

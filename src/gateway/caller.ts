@@ -2,7 +2,7 @@
  * The one path of a call: from a tool id and arguments to the upstream's result.
  *
  * Owns the order of the checks: the caller may reach the server, the tool is on offer, the caller may do what it
- * does, the meta tool fits its annotations, the arguments fit its schema, the upstream is ready; then the call, then the limit on its result. Invariants: nothing
+ * does, the meta tool fits its annotations, the arguments fit its schema, the upstream is ready, a place is free; then the call, then the limit on its result. Invariants: nothing
  * reaches an upstream that failed a check; every call ends within its timeout in one answer. A chain of
  * middlewares was rejected: the order is the security of it and should be read in one place.
  */
@@ -10,7 +10,7 @@ import type { KnownTool } from "../catalog/known_tool.ts";
 import { assertAllowed, callVariantOf } from "../catalog/policy.ts";
 import { ProxyError, toProxyError } from "../core/errors.ts";
 import type { ErrorCode } from "../core/errors.ts";
-import type { CallVariant, JsonObject } from "../core/model.ts";
+import type { CallVariant, JsonObject, Server } from "../core/model.ts";
 import { splitToolId } from "../core/model.ts";
 import { OPEN } from "../core/principal.ts";
 import type { Principal } from "../core/principal.ts";
@@ -19,6 +19,7 @@ import type { TraceContext, TraceSpan } from "../lib/trace.ts";
 import type { Connection, UpstreamCall } from "../upstream/connection.ts";
 import type { Upstreams } from "../upstream/upstreams.ts";
 import { ArgumentChecker } from "./arguments.ts";
+import { CallLimits } from "./call_limits.ts";
 import type { Finder } from "./finder.ts";
 import { assertMayCall } from "./permission.ts";
 import type { ResultCache } from "./result_cache.ts";
@@ -93,11 +94,13 @@ export interface CallReport {
 export class Caller {
   readonly #deps: CallerDeps;
   readonly #checker = new ArgumentChecker();
+  readonly #limits: CallLimits;
   readonly #inFlight = new Set<Promise<unknown>>();
   #ended: CallReport[] = [];
 
   constructor(deps: CallerDeps) {
     this.#deps = deps;
+    this.#limits = new CallLimits(deps.settings);
   }
 
   /**
@@ -167,20 +170,27 @@ export class Caller {
   }
 
   async #call(request: CallRequest): Promise<JsonObject> {
-    const { id, args, signal, onProgress, principal = OPEN } = request;
+    const { id, signal, principal = OPEN } = request;
     const endsAt = performance.now() + this.#timeoutMs(id);
     const tool = await this.#tool(id, { endsAt, signal, principal });
     this.#check(tool, request);
     const connection = await this.#ready(tool.server, { endsAt, signal });
-    const result = await connection.call({
-      definition: tool.definition,
-      args,
-      timeoutMs: remaining(endsAt),
-      ...(signal ? { signal } : {}),
-      ...(onProgress ? { onProgress } : {}),
-      ...(request.trace ? { trace: request.trace } : {}),
-    });
+    const result = this.#limits.isOn(connection.server)
+      ? await this.#sendInTurn(connection.server, { tool, request, endsAt })
+      : await send(connection, { tool, request, endsAt });
     return request.isWhole === true ? result : this.#deps.cache.limit(result, principal);
+  }
+
+  /** Sends it as soon as it has a place; the link may be another by then. */
+  async #sendInTurn(server: Server, call: Sending): Promise<JsonObject> {
+    const { request, endsAt } = call;
+    const { id, signal } = request;
+    const leave = await this.#limits.enter(server, { id, timeoutMs: remaining(endsAt), signal });
+    try {
+      return await send(await this.#ready(call.tool.server, { endsAt, signal }), call);
+    } finally {
+      leave();
+    }
   }
 
   /** A server whose tools were never read is connected first: the tool may be there. */
@@ -219,6 +229,24 @@ export class Caller {
     const server = this.#deps.upstreams.find(splitToolId(id)?.server ?? "")?.server;
     return server?.callTimeoutMs ?? this.#deps.settings().callToolTimeoutMs;
   }
+}
+
+interface Sending {
+  readonly tool: KnownTool;
+  readonly request: CallRequest;
+  readonly endsAt: number;
+}
+
+function send(connection: Connection, { tool, request, endsAt }: Sending): Promise<JsonObject> {
+  const { args, signal, onProgress, trace } = request;
+  return connection.call({
+    definition: tool.definition,
+    args,
+    timeoutMs: remaining(endsAt),
+    ...(signal ? { signal } : {}),
+    ...(onProgress ? { onProgress } : {}),
+    ...(trace ? { trace } : {}),
+  });
 }
 
 interface CallEnd {

@@ -6,9 +6,9 @@
  * holds no argument, no result, no message, and no name but those the configuration and the upstreams have. The calls
  * of the proxy's own tools were left out: they end in memory.
  */
-import { randomBytes } from "node:crypto";
 
 import { messageOf } from "../core/errors.ts";
+import { explainFetch } from "../lib/fetch_fault.ts";
 import type { TracingSettings } from "../core/settings.ts";
 import { VERSION } from "../core/version.ts";
 import type { Log } from "../lib/log.ts";
@@ -50,7 +50,8 @@ export async function openTraces(options: {
       resource: { "service.name": env["OTEL_SERVICE_NAME"] || "mcpproxy", "service.version": VERSION },
       onFailure: (error) => {
         if (error === undefined) log.info("Traces reach their collector again", { url: originOf(url) });
-        else log.warn("Traces do not reach their collector", { url: originOf(url), cause: messageOf(error) });
+        else
+          log.warn("Traces do not reach their collector", { url: originOf(url), cause: explainFetch(error) });
       },
     });
     log.info("Calls are traced", { url: originOf(url), sample_ratio: settings.sampleRatio });
@@ -84,8 +85,8 @@ export class Traces implements AsyncDisposable {
         ? Math.random() < this.#sampleRatio
         : (Number.parseInt(flags, 16) & SAMPLED) === SAMPLED;
     if (!isSampled) return undefined;
-    const traceId = traceOfCaller ?? randomBytes(TRACE_BYTES).toString("hex");
-    const spanId = randomBytes(SPAN_BYTES).toString("hex");
+    const traceId = traceOfCaller ?? crypto.getRandomValues(new Uint8Array(TRACE_BYTES)).toHex();
+    const spanId = crypto.getRandomValues(new Uint8Array(SPAN_BYTES)).toHex();
     return {
       context: { ...from, traceparent: `00-${traceId}-${spanId}-01` },
       traceId,

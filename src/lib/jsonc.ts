@@ -2,7 +2,7 @@
  * JSON with comments and trailing commas, as a value with places.
  *
  * Owns what is said about broken text; jsonc-parser reads it. One `visit` gives value, faults and duplicates,
- * a second one, when somebody asks, all places. Of each cascade of its errors the first is told, in words that
+ * a second one, when somebody asks, all places; plain JSON without equal keys does without either. Of each cascade of its errors the first is told, in words that
  * follow from what could have stood there; where it would go on at a guessed place, reading ends. Invariants:
  * `__proto__` is a key like any other; of two equal keys the first counts; no message quotes the inside of a
  * string, which may be a secret; never throws. `parseTree` was rejected: deep nesting overflows its stack, its
@@ -143,6 +143,12 @@ export class JsoncDocument {
 
   constructor(source: string) {
     this.#text = source.charCodeAt(0) === 0xfeff ? source.slice(1) : source;
+    const plain = plainValue(this.#text);
+    if (plain !== undefined) {
+      this.value = plain;
+      this.duplicates = [];
+      return;
+    }
     try {
       visit(this.#text, this.#reader(), OPTIONS);
     } catch (error) {
@@ -284,6 +290,45 @@ export class JsoncDocument {
       );
     }
   }
+}
+
+/** The value of plain JSON in which no key stands twice; undefined when it is not known to be that. Takes a fifth of a visit. */
+function plainValue(text: string): unknown {
+  try {
+    const value: unknown = JSON.parse(text);
+    return keysIn(value, 0) === keysOf(text) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Keys of a value and all below; none of one that nests too deep. */
+function keysIn(value: unknown, depth: number): number {
+  if (typeof value !== "object" || value === null) return 0;
+  if (depth >= MAX_DEPTH) return Number.NaN;
+  if (Array.isArray(value)) return value.reduce((sum: number, item) => sum + keysIn(item, depth + 1), 0);
+  const members = Object.values(value);
+  return members.reduce((sum: number, member) => sum + keysIn(member, depth + 1), members.length);
+}
+
+/** Strings of a well-formed text that a colon follows. */
+function keysOf(text: string): number {
+  let count = 0;
+  for (let at = text.indexOf('"'); at >= 0; at = text.indexOf('"', at + 1)) {
+    do at = text.indexOf('"', at + 1);
+    while (isEscaped(text, at));
+    let next = at + 1;
+    while (text.charCodeAt(next) <= 32) next += 1;
+    if (text[next] === ":") count += 1;
+  }
+  return count;
+}
+
+/** Whether an odd number of backslashes stands before. */
+function isEscaped(text: string, at: number): boolean {
+  let from = at;
+  while (text[from - 1] === "\\") from -= 1;
+  return (at - from) % 2 === 1;
 }
 
 /** Places by path as JSON, of keys and of values; of two equal paths the first counts. */

@@ -59,6 +59,8 @@ export interface Edited {
   readonly isInPlace: boolean;
 }
 
+/** Some thousand servers; longer texts are read where they are edited. */
+const WARM_MAX = 1_000_000;
 /** Stands for a value that is not there. */
 const MISSING = Symbol("missing");
 
@@ -104,6 +106,12 @@ export class JsoncText {
     const read = moveItems({ before: this.text, text, splices, root: this.#root, value: this.value });
     if (read === undefined) return { text, isInPlace: false };
     return { text, next: new JsoncText(text, read), isInPlace: read.isInPlace };
+  }
+
+  /** Does ahead what an edit of each element of the top-level values needs, where the text is not too long for that. */
+  warm(): void {
+    if (this.text.length > WARM_MAX) return;
+    for (const value of this.#root.items) for (const element of value.items) void element.items;
   }
 
   /** In the order of the text. */

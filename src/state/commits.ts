@@ -10,6 +10,7 @@ import type { Database } from "bun:sqlite";
 import { and, desc, eq, lte, sql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/bun-sqlite";
 import { commits } from "./schema.ts";
+import { preparedLate } from "./statements.ts";
 
 /** Rows that are kept. */
 const ROWS_MAX = 1_000;
@@ -123,44 +124,49 @@ function prepare(db: Database) {
   const orm = drizzle(db);
   const place = sql.placeholder;
   const closed = { effects: null };
-  return {
-    newestOf: orm
-      .select()
-      .from(commits)
-      .where(eq(commits.state, place("state")))
-      .orderBy(desc(commits.id))
-      .limit(1)
-      .prepare(),
-    newest: orm.select().from(commits).orderBy(desc(commits.id)).limit(place("limit")).prepare(),
-    add: orm
-      .insert(commits)
-      .values({
-        id: place("id"),
-        kind: place("kind"),
-        oldHash: place("oldHash"),
-        newHash: place("newHash"),
-        state: place("state"),
-        effects: place("effects"),
-        summary: place("summary"),
-        at: place("at"),
-      })
-      .returning({ id: commits.id })
-      .prepare(),
-    close: orm
-      .update(commits)
-      .set({ ...closed, state: sql`${place("state")}` })
-      .where(and(eq(commits.id, place("id")), eq(commits.state, "pending")))
-      .prepare(),
-    abandonAll: orm
-      .update(commits)
-      .set({ ...closed, state: "abandoned" })
-      .where(eq(commits.state, "pending"))
-      .prepare(),
-    prune: orm
-      .delete(commits)
-      .where(lte(commits.id, place("id")))
-      .prepare(),
-  };
+  return preparedLate({
+    newestOf: () =>
+      orm
+        .select()
+        .from(commits)
+        .where(eq(commits.state, place("state")))
+        .orderBy(desc(commits.id))
+        .limit(1)
+        .prepare(),
+    newest: () => orm.select().from(commits).orderBy(desc(commits.id)).limit(place("limit")).prepare(),
+    add: () =>
+      orm
+        .insert(commits)
+        .values({
+          id: place("id"),
+          kind: place("kind"),
+          oldHash: place("oldHash"),
+          newHash: place("newHash"),
+          state: place("state"),
+          effects: place("effects"),
+          summary: place("summary"),
+          at: place("at"),
+        })
+        .returning({ id: commits.id })
+        .prepare(),
+    close: () =>
+      orm
+        .update(commits)
+        .set({ ...closed, state: sql`${place("state")}` })
+        .where(and(eq(commits.id, place("id")), eq(commits.state, "pending")))
+        .prepare(),
+    abandonAll: () =>
+      orm
+        .update(commits)
+        .set({ ...closed, state: "abandoned" })
+        .where(eq(commits.state, "pending"))
+        .prepare(),
+    prune: () =>
+      orm
+        .delete(commits)
+        .where(lte(commits.id, place("id")))
+        .prepare(),
+  });
 }
 
 function toRow(row: typeof commits.$inferSelect): CommitRow {

@@ -141,7 +141,12 @@ export function parseConfig(text: string, options: ParseOptions): Config {
     }),
     servers: read.servers,
     faults: read.faults,
-    findings: [...listenFindings(override.entry.listen), ...topFindings(site, top), ...read.findings],
+    findings: [
+      ...listenFindings(override.entry.listen),
+      ...unservedFindings(top),
+      ...topFindings(site, top),
+      ...read.findings,
+    ],
     top: withoutGroups(top),
     effective: withoutGroups(override.entry),
   };
@@ -324,6 +329,31 @@ function listenFindings(text: string): Finding[] {
   return [
     { level: "info", code: "LISTEN_LOOPBACK", message, hint: `For all interfaces write "0.0.0.0${text}"` },
   ];
+}
+
+/** The Go proxy can encrypt and isolate; whoever wants that must not believe that he has it here. */
+function unservedFindings({
+  tls,
+  docker_isolation: isolation,
+}: Readonly<Record<string, unknown>>): Finding[] {
+  const isEncrypted = isRecord(tls) ? tls["enabled"] !== false && Object.keys(tls).length > 0 : tls === true;
+  const found: Finding[] = [];
+  if (isEncrypted)
+    found.push({
+      level: "warning",
+      code: "TLS_NOT_SERVED",
+      message: "tls is switched on in the configuration, but this proxy listens without encryption",
+      hint: "Put a reverse proxy that speaks TLS before it, and set tls.enabled to false",
+    });
+  if (isRecord(isolation) && isolation["enabled"] === true)
+    found.push({
+      level: "warning",
+      code: "ISOLATION_NOT_SERVED",
+      message:
+        "docker_isolation is switched on in the configuration, but this proxy starts servers as processes of its own user",
+      hint: "Start those that need it by 'docker run' as their command, and set docker_isolation.enabled to false",
+    });
+  return found;
 }
 
 interface ReadServers {

@@ -64,6 +64,8 @@ const FIELD_KEYS: Readonly<Partial<Record<keyof Server, string>>> = {
   startupMode: "startup_mode",
   connectionTimeoutMs: "connection_timeout",
   callTimeoutMs: "call_timeout",
+  maxConcurrentRequests: "max_concurrent_requests",
+  queueSize: "queue_size",
   autoDisableThreshold: "auto_disable_threshold",
   autoRecover: "auto_recover",
   healthCheckIntervalMs: "health_check_interval",

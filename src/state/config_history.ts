@@ -6,7 +6,6 @@
  * and which revision; files are 0600; a difference shows no secret. Texts in the database were rejected: a
  * person in need can copy a file.
  */
-import { createHash } from "node:crypto";
 import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { messageOf, ProxyError } from "../core/errors.ts";
@@ -180,7 +179,7 @@ export class ConfigHistory {
 
 /** SHA-256, hex. */
 export function hashOf(bytes: Uint8Array): string {
-  return createHash("sha256").update(bytes).digest("hex");
+  return new Bun.CryptoHasher("sha256").update(bytes).digest("hex");
 }
 
 function partsOf(name: string): { readonly time: string; readonly revision: number } {

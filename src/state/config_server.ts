@@ -311,6 +311,10 @@ function toServer(
     startupMode: startupModeOf(entry),
     ...(connectionTimeoutMs !== undefined && { connectionTimeoutMs }),
     ...(callTimeoutMs !== undefined && { callTimeoutMs }),
+    ...(entry.max_concurrent_requests !== undefined && {
+      maxConcurrentRequests: entry.max_concurrent_requests,
+    }),
+    ...(entry.queue_size !== undefined && { queueSize: entry.queue_size }),
     ...(entry.auto_disable_threshold && { autoDisableThreshold: entry.auto_disable_threshold }),
     autoRecover: entry.auto_recover,
     ...(healthCheckIntervalMs !== undefined && { healthCheckIntervalMs }),

@@ -57,6 +57,7 @@ export function toSettings(
     healthCheckIntervalMs: parseDuration(entry.health_check_interval) ?? 0,
     toolDiscoveryIntervalMs: parseDuration(entry.tool_discovery_interval) ?? 0,
     supervision: supervisionOf(entry),
+    ...concurrencyOf(entry),
     unannotatedTools: entry.unannotated_tools,
     readOnlyMode: entry.read_only_mode,
     enableSocket: entry.enable_socket,
@@ -79,6 +80,18 @@ export function toSettings(
     },
     groups,
     registries: registriesOf(entry.registries),
+  };
+}
+
+function concurrencyOf(entry: SettingsEntry): Pick<Settings, "concurrency" | "serverConcurrency"> {
+  const { server_concurrency_defaults: each } = entry;
+  return {
+    concurrency: {
+      maxConcurrentRequests: entry.max_concurrent_requests,
+      queueSize: entry.queue_size,
+      queueTimeoutMs: parseDuration(entry.queue_timeout) ?? 0,
+    },
+    serverConcurrency: { maxConcurrentRequests: each.max_concurrent_requests, queueSize: each.queue_size },
   };
 }
 

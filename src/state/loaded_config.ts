@@ -105,6 +105,7 @@ export class LoadedConfig {
   /** Does ahead what the next change needs, and puts places right; for idle time. */
   warm(): void {
     this.entries();
+    this.jsonc().warm();
     this.#isPlain ??= isPlainJson(this.text);
     if (!this.#isStale) return;
     this.#config = parseConfig(this.text, this.options);

@@ -271,6 +271,12 @@ export class Supervisor<L extends Link> {
   /** Puts the keepers in the order of the file, each with the definition that stands there now. */
   #arrange(servers: readonly Server[]): void {
     const before = this.#keepers;
+    const placed = before.keys();
+    // A map of ten thousand is not made anew for one that moved.
+    if (servers.length === before.size && servers.every(({ name }) => placed.next().value === name)) {
+      for (const server of servers) before.get(server.name)?.take(server);
+      return;
+    }
     this.#keepers = new Map();
     for (const server of servers) {
       const keeper = before.get(server.name);

@@ -160,7 +160,8 @@ ${this.#line()}
       return isFull ? { op: "remove", name } : { op: "add", server: this.#added(free), approve };
     if (dice < 0.3) return { op: "patch", name, patch: this.#patch(), approve };
     if (dice < 0.36) return { op: "remove", name };
-    if (dice < 0.44) return { op: "rename", name, to: this.isLucky(0.2) ? pick(random, names) : free };
+    if (dice < 0.44)
+      return { op: "rename", name, to: this.isLucky(0.2) && names.length > 0 ? pick(random, names) : free };
     if (dice < 0.62)
       return {
         op: pick(random, ["enable", "make_lazy", "disable", "disable", "quarantine", "auto_disable"]),

@@ -128,6 +128,26 @@ test("parseJsonc() agrees with JSON.parse on any JSON", () => {
   );
 });
 
+test("parseJsonc() reads plain JSON as it reads the same text with a comment, keys that stand twice included", () => {
+  const key = fc.constantFrom("a", "b", "__proto__", "1", '"', "\\", "é:");
+  const json = fc.letrec<{ value: string; object: string }>((tie) => ({
+    value: fc.oneof({ depthSize: "small" }, fc.json({ maxDepth: 0 }), tie("object")),
+    object: fc
+      .array(fc.tuple(key, fc.constantFrom("", " ", "\n"), tie("value")), { maxLength: 4 })
+      .map(
+        (rows) => `{${rows.map(([name, gap, value]) => `${JSON.stringify(name)}${gap}:${value}`).join(",")}}`,
+      ),
+  })).object;
+  fc.assert(
+    fc.property(json, (text) => {
+      const [plain, noted] = [parseJsonc(text), parseJsonc(`${text} // x`)];
+      expect(JSON.stringify(plain.value)).toBe(JSON.stringify(noted.value));
+      expect(plain.duplicates).toEqual(noted.duplicates);
+      expect([plain.faults, noted.faults]).toEqual([[], []]);
+    }),
+  );
+});
+
 const token = fc.constantFrom(
   "{",
   "}",

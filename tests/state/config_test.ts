@@ -99,6 +99,8 @@ test("parseConfig() gives every setting its default", () => {
       stopGraceMs: 2_000,
       termGraceMs: 3_000,
     },
+    concurrency: { maxConcurrentRequests: 0, queueSize: 100, queueTimeoutMs: 30_000 },
+    serverConcurrency: { maxConcurrentRequests: 0, queueSize: 100 },
     unannotatedTools: "write",
     readOnlyMode: false,
     enableSocket: true,

@@ -276,9 +276,10 @@ function nameIn(states: States, text: string): string {
   return known?.[0] ?? `${text.length} foreign signs`;
 }
 
-/** The late look at the displaced file, 200 ms after the commit, is its last call; unless it is killed at. */
+/** The late look at the displaced file, 200 ms after the commit, is its last call, told with its result; unless it is killed at. */
 async function lateCallsOf(output: string): Promise<void> {
-  const isLate = (): boolean => /\nclose\([^\n]*\(deleted\)|= \?\n$/.test(readFileSync(output, "latin1"));
+  const isLate = (): boolean =>
+    /\nclose\([^\n]*\(deleted\)[^\n]*= [^\n]*\n|= \?\n$/.test(readFileSync(output, "latin1"));
   await waitFor("the late look", isLate, LATE_LOOK_MS).catch(() => {});
 }
 

@@ -51,8 +51,12 @@ export class EventReader implements Disposable {
     return this.#unread.length;
   }
 
-  /** Opens a WebSocket and waits until it is open; closed for being slow it comes back for what it missed, as clients do. */
-  static async overSocket(url: string, key: string): Promise<EventReader> {
+  /**
+   * Opens a WebSocket and waits until it is open; closed for being slow it comes back for what it missed, as clients do.
+   *
+   * @param types only events of these, parted by commas; the ids of such a stream have holes
+   */
+  static async overSocket(url: string, key: string, types?: string): Promise<EventReader> {
     let socket: WebSocket | undefined;
     let isOver = false;
     const reader = new EventReader(() => {
@@ -60,8 +64,12 @@ export class EventReader implements Disposable {
       socket?.close();
     });
     const open = (): Promise<void> => {
-      const since = reader.#last() === undefined ? "" : `?since=${reader.#last()}`;
-      const opened = new WebSocket(`${url.replace(/^http/, "ws")}/ws/events${since}`, {
+      const last = reader.#last();
+      const query = new URLSearchParams({
+        ...(types === undefined ? {} : { types }),
+        ...(last === undefined ? {} : { since: `${last}` }),
+      });
+      const opened = new WebSocket(`${url.replace(/^http/, "ws")}/ws/events?${query}`, {
         headers: { "x-api-key": key },
       } as unknown as string[]);
       socket = opened;
@@ -133,12 +141,16 @@ export class EventReader implements Disposable {
   }
 }
 
-/** How many events are missing, doubled or out of order; ids of one stream follow one another. */
-export function faultsOf(arrivals: readonly Arrival[]): number {
+/**
+ * How many events are missing, doubled or out of order; ids of one stream follow one another.
+ *
+ * @param isFiltered they may have holes then: what is missing does not show
+ */
+export function faultsOf(arrivals: readonly Arrival[], { isFiltered = false } = {}): number {
   let faults = 0;
   for (const [index, { id }] of arrivals.entries()) {
     const before = arrivals[index - 1];
-    if (before !== undefined && id !== before.id + 1) faults += 1;
+    if (before !== undefined && (isFiltered ? id <= before.id : id !== before.id + 1)) faults += 1;
   }
   return faults;
 }

@@ -96,13 +96,7 @@ async function crowd(
   const { subject, names, readers: count, mustMs } = given;
   const readers: EventReader[] = [];
   try {
-    while (readers.length < count) {
-      const step = Array.from({ length: Math.min(STEP, count - readers.length) }, () =>
-        // The burst the numbers are of: one event a server.
-        EventReader.overSocket(subject.url, subject.key, "server_state_changed"),
-      );
-      readers.push(...(await Promise.all(step)));
-    }
+    await fill(readers, { subject, count });
     // What is switched off stays down: its moves are all there is to tell.
     const { data } = await subject.post("/servers/batch", { action: "quarantine", names });
     const moved = Number(data["updated"]);
@@ -136,6 +130,20 @@ async function crowd(
     await release(subject, names);
   } finally {
     for (const reader of readers) reader[Symbol.dispose]();
+  }
+}
+
+/** Opens readers until there are so many. */
+async function fill(
+  readers: EventReader[],
+  { subject, count }: { readonly subject: Subject; readonly count: number },
+): Promise<void> {
+  while (readers.length < count) {
+    const step = Array.from({ length: Math.min(STEP, count - readers.length) }, () =>
+      // The burst the numbers are of: one event a server.
+      EventReader.overSocket(subject.url, subject.key, "server_state_changed"),
+    );
+    readers.push(...(await Promise.all(step)));
   }
 }
 

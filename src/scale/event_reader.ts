@@ -69,7 +69,7 @@ export class EventReader implements Disposable {
         ...(types === undefined ? {} : { types }),
         ...(last === undefined ? {} : { since: `${last}` }),
       });
-      const opened = new WebSocket(`${url.replace(/^http/, "ws")}/ws/events?${query}`, {
+      const opened = new WebSocket(`${url.replace(/^http/, "ws")}/ws/events?${query.toString()}`, {
         headers: { "x-api-key": key },
       } as unknown as string[]);
       socket = opened;

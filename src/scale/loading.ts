@@ -18,6 +18,10 @@ const DESIGN_LOAD_MS = 5_000;
 const DESIGN_READ_MS = 1_000;
 const READS = 20;
 
+/** Rows that the head of a report tells as well. */
+export const FILE_SIZE = "size of the file";
+export const FILE_READ = "read and check the file, beside an empty one";
+
 /** The area. */
 export const LOADING: Area = {
   name: "loading",
@@ -43,9 +47,9 @@ async function runLoading(context: AreaContext): Promise<void> {
     empty.push(await checkMs(options.command, bare));
   }
   const parseMs = Math.max(0.1, median(full) - median(empty));
-  sheet.add({ metric: "size of the file", unit: "KB", measured: text.length / 1024 });
+  sheet.add({ metric: FILE_SIZE, unit: "KB", measured: text.length / 1024 });
   sheet.add({
-    metric: "read and check the file, beside an empty one",
+    metric: FILE_READ,
     unit: "ms",
     measured: parseMs,
     note: `${Math.round((options.servers / parseMs) * 1_000)} servers/s`,

@@ -35,7 +35,9 @@ export function narrowRowsOf(rows: readonly Row[]): readonly (readonly string[])
 
 /** The head in a line. */
 export function headOf({ head }: ScaleReport): string {
-  return `${head.servers} servers, profile ${head.profile}, ${head.machine}, ${head.seconds} s`;
+  const { file } = head;
+  const size = file === undefined ? "" : ` (${file.kb} KB, read at ${file.serversPerSecond} servers/s)`;
+  return `${head.servers} servers${size}, profile ${head.profile}, ${head.machine}, ${head.seconds} s`;
 }
 
 /** The verdict on the whole in a line. */

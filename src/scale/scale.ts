@@ -12,7 +12,7 @@ import { CLIENTS } from "./clients.ts";
 import { DISCOVERY } from "./discovery.ts";
 import { EVENTS } from "./event_delivery.ts";
 import { GROUPS } from "./group_switching.ts";
-import { LOADING } from "./loading.ts";
+import { FILE_READ, FILE_SIZE, LOADING } from "./loading.ts";
 import { PERSISTENCE } from "./persistence.ts";
 import { Sheet } from "./sheet.ts";
 import type { Row } from "./sheet.ts";
@@ -44,6 +44,8 @@ export const AREAS: readonly Area[] = [
 export interface ScaleReport {
   readonly head: {
     readonly servers: number;
+    /** Of the configuration, where its loading was measured. */
+    readonly file?: { readonly kb: number; readonly serversPerSecond: number };
     readonly profile: string;
     readonly program: string;
     readonly machine: string;
@@ -153,6 +155,7 @@ async function report(
   }
   const head = {
     servers: options.servers,
+    ...fileOf(sheet, options),
     profile: options.user === undefined ? options.profile : "a configuration of one's own",
     program: options.command.join(" "),
     machine: `${cpus().length} × ${cpus()[0]?.model ?? "?"}, ${Math.round(totalmem() / 2 ** 30)} GB`,
@@ -160,6 +163,14 @@ async function report(
     seconds: Math.round((performance.now() - from) / 100) / 10,
   };
   return { head, isPassed: sheet.isPassed, rows: sheet.rows };
+}
+
+function fileOf({ rows }: Sheet, { servers }: ScaleOptions): Pick<ScaleReport["head"], "file"> {
+  const [kb, readMs] = [FILE_SIZE, FILE_READ].map(
+    (metric) => rows.find((row) => row.metric === metric)?.measured,
+  );
+  if (kb === undefined || readMs === undefined) return {};
+  return { file: { kb: Math.round(kb), serversPerSecond: Math.round((servers / readMs) * 1_000) } };
 }
 
 function canRun({ needs }: Area, { user }: ScaleOptions): boolean {

@@ -23,6 +23,11 @@ test("toMarkdown() writes each row, and breaks no table by what a row says", () 
   });
   expect(text).toContain("| loading | a \\| b | 20 ms |  | 12.3 ms | ok | one two |");
   expect(text).toContain("passed: 1 within their bars");
+  expect(text).toStartWith("# mcpproxy scale: 159 servers, profile healthy");
+  const file = { kb: 126, serversPerSecond: 8_259 };
+  expect(toMarkdown({ head: { ...HEAD, file }, isPassed: true, rows: [] })).toStartWith(
+    "# mcpproxy scale: 159 servers (126 KB, read at 8259 servers/s), profile healthy",
+  );
 });
 
 test("toSvg() draws each curve and escapes its names", () => {

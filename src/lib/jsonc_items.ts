@@ -284,7 +284,8 @@ class Mover {
     if (this.#readAgain > text.length / WHOLE_SHARE && this.#readAgain > WHOLE_MIN) throw new Unmovable();
     let value: unknown;
     try {
-      value = readInside(text, item, 0);
+      // Strings of a text hold all of it; each server that was ever changed would keep a text of its own.
+      value = structuredClone(readInside(text, item, 0));
     } catch {
       throw new Unmovable();
     }

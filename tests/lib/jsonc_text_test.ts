@@ -670,3 +670,21 @@ test("JsoncText reads and edits 159 servers in little more than JSON.parse and m
   expect(Math.min(...Array.from({ length: 5 }, () => timeOf(159)))).toBeLessThan(20);
   expect(timeOf(12_000)).toBeLessThan(3_000);
 });
+
+test("JsoncText.edited() keeps no text that came before, however many elements were edited", () => {
+  const entries = Array.from({ length: 2_000 }, (_, at) => ({ name: `s${at}`, note: "x".repeat(200) }));
+  let text = new JsoncText(JSON.stringify({ mcpServers: entries }, null, 2));
+  const size = text.text.length;
+  Bun.gc(true);
+  const before = process.memoryUsage().heapUsed;
+  for (let at = 0; at < 300; at += 1) {
+    const { next } = text.edited([
+      { kind: "set", path: ["mcpServers", at, "note"], value: `changed ${at} again` },
+    ]);
+    if (next === undefined) throw new Error("It was to be read again");
+    text = next;
+  }
+  Bun.gc(true);
+  expect((process.memoryUsage().heapUsed - before) / size).toBeLessThan(30);
+  expect(text.text).toContain("changed 299 again");
+});

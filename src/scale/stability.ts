@@ -24,7 +24,9 @@ const BACK_MS = 60_000;
 const BACK_MS_PER_SERVER = 20;
 /** Probes a second, at most. */
 const PROBES = 1_000;
-const CALM_MS = 20_000;
+const STILL_MS = 2_000;
+/** A runtime that has nothing to do collects every 30 s only. */
+const CALM_MS = 40_000;
 /** Beside one idle connection to each server, which is kept for the next call; over minutes the soak judges without. */
 const MUST_HANDLES = 10;
 /** Or that share of what is resident, where it is more: so much moves from one collection to the next. */
@@ -51,6 +53,7 @@ async function runStability(context: AreaContext): Promise<void> {
       supervision: { backoff_base: "100ms", backoff_cap: "1s", restart_budget: 1000 },
     },
   });
+  const upstreams = stage.active.length;
   for (let number = 1; number <= WARM_UPS; number += 1) await storm(stage);
   const before = await calm(stage);
   const heapBefore = await heapOf(stage);
@@ -59,9 +62,16 @@ async function runStability(context: AreaContext): Promise<void> {
   for (let number = 1; number <= storms; number += 1) {
     tell(`storm ${number} of ${storms}`);
     await storm(stage);
-    samples.push(await calm(stage, before));
+    const rssMb = Math.max(before.rssMb, samples.at(-1)?.rssMb ?? 0);
+    samples.push(
+      await calm(stage, {
+        ...before,
+        rssMb: rssMb + mustStormMb(before),
+        handles: before.handles + mustHandles(upstreams),
+      }),
+    );
   }
-  judge(context, { before, samples, upstreams: stage.active.length });
+  judge(context, { before, samples, upstreams });
   const { data } = await stage.subject.api("/metrics");
   const { in_flight: inFlight } = data["calls"] as { readonly in_flight: number };
   sheet.count("calls still in flight", { measured: inFlight, wanted: 0 });
@@ -91,16 +101,24 @@ function judge(
     metric: "memory a storm adds",
     unit: "MB/storm",
     measured: slopeOf([before, ...samples].map(({ rssMb }, x) => ({ x, y: rssMb }))),
-    must: Math.max(MUST_STORM_MB, before.rssMb * MUST_STORM_SHARE),
+    must: mustStormMb(before),
   });
   sheet.add({
     metric: "handles more than before",
     unit: "handles",
     measured: last.handles - before.handles,
-    must: MUST_HANDLES + upstreams,
+    must: mustHandles(upstreams),
     note: [before, ...samples].map(({ handles }) => handles).join(" → "),
   });
   sheet.count("children as before", { measured: last.children, wanted: before.children });
+}
+
+function mustStormMb({ rssMb }: Holdings): number {
+  return Math.max(MUST_STORM_MB, rssMb * MUST_STORM_SHARE);
+}
+
+function mustHandles(upstreams: number): number {
+  return MUST_HANDLES + upstreams;
 }
 
 /** The network goes and comes back while agents call and operators restart. */
@@ -133,11 +151,11 @@ function backMs(active: readonly string[]): number {
   return BACK_MS + active.length * BACK_MS_PER_SERVER;
 }
 
-/** Waits until nothing moves any more, and as much is held as `before`, for a while at most. */
-async function calm(stage: Stage, before?: Holdings): Promise<Holdings> {
+/** Waits until nothing moves any more, and no more than `most` is held, for a while at most. */
+async function calm(stage: Stage, most?: Holdings): Promise<Holdings> {
   const { subject, active } = stage;
   await areReady(subject, active.length, backMs(active));
-  // A snapshot collects first: what is compared afterwards is what is held.
+  // A snapshot collects first; its own text may stay until the runtime collects again.
   await heapOf(stage);
   let least = subject.holdings();
   const beganAt = performance.now();
@@ -149,9 +167,9 @@ async function calm(stage: Stage, before?: Holdings): Promise<Holdings> {
       rssMb: Math.min(now.rssMb, least.rssMb),
       handles: Math.min(now.handles, least.handles),
     };
-    if (isLess || performance.now() - beganAt < CALM_MS / 10) return false;
-    if (before === undefined) return true;
-    return least.handles <= before.handles + MUST_HANDLES + active.length && now.children === before.children;
+    if (isLess || performance.now() - beganAt < STILL_MS) return false;
+    if (most === undefined) return true;
+    return least.rssMb <= most.rssMb && least.handles <= most.handles && now.children === most.children;
   };
   await until(isCalm, "it is calm", CALM_MS).catch(() => {});
   return least;

@@ -7,7 +7,7 @@
  * not.
  */
 import { Database } from "bun:sqlite";
-import { existsSync, renameSync } from "node:fs";
+import { closeSync, existsSync, openSync, renameSync } from "node:fs";
 import { getTableColumns, getTableName } from "drizzle-orm";
 import { messageOf, ProxyError } from "../core/errors.ts";
 import { migrate } from "./migrations.ts";
@@ -30,8 +30,9 @@ function finalizeOnClose(db: Database): Database {
   return db;
 }
 
-/** Opens, locks and migrates; makes the file when there is none. */
+/** Opens, locks and migrates; makes the file, for its owner alone, when there is none. */
 export function openDatabase(path: string): Database {
+  if (!existsSync(path)) closeSync(openSync(path, "a", 0o600));
   const db = finalizeOnClose(new Database(path, { create: true, readwrite: true, strict: true }));
   try {
     // Exclusive before WAL: no shared memory file, and a second process is told at once.

@@ -84,6 +84,9 @@ test("Store keeps what was learned of servers and tools over a restart", async (
   expect(store.serverNames()).toEqual(["s", "bare"]);
   expect(store.readTools()).toEqual([makeTool("a"), makeTool("b"), makeTool("a", "t")]);
   expect(statSync(dataDir).mode & 0o777).toBe(0o700);
+  for (const name of readdirSync(dataDir)) {
+    expect([name, statSync(join(dataDir, name)).mode & 0o777]).toEqual([name, 0o600]);
+  }
 });
 
 test("Store.readTools() gives the tools of a server in the order it announced them", async () => {

@@ -6,21 +6,12 @@
  * an operator's does: the text in force is read ahead in idle time; the row `at once` shows one without the pause. Prints a table, writes
  * `bench/out/batch.json`, exits 1 past a budget; ratios and differences are medians over rounds. `--runs N` (60), `--large N` servers (10000; 0 leaves it out), `--folder DIR`.
  */
-import {
-  closeSync,
-  fsyncSync,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-  writeSync,
-} from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { makeRealisticConfig } from "../src/mock/realistic.ts";
+import { writeBare } from "../src/scale/bare_write.ts";
 import { median } from "../src/scale/sheet.ts";
 import { openConfiguration } from "../tests/e2e/config_driver.ts";
 
@@ -54,17 +45,6 @@ const { values } = parseArgs({
 /** A file of which every server can be switched. */
 function textOf(servers: number): string {
   return makeRealisticConfig({ servers }).replaceAll(/"startup_mode": "\w+"/g, '"startup_mode": "active"');
-}
-
-function writeBare(path: string, text: string): void {
-  const file = openSync(`${path}.tmp`, "w", 0o600);
-  writeSync(file, text);
-  fsyncSync(file);
-  closeSync(file);
-  renameSync(`${path}.tmp`, path);
-  const folder = openSync(join(path, ".."), "r");
-  fsyncSync(folder);
-  closeSync(folder);
 }
 
 async function timed(act: () => unknown): Promise<number> {

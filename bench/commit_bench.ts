@@ -7,21 +7,12 @@
  * meets both. Prints a table, writes `bench/out/commit.json`, exits 1 past the budget. `--runs N` (200),
  * `--folder DIR` (where the disk is looked at).
  */
-import {
-  closeSync,
-  fsyncSync,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-  writeSync,
-} from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { SILENT_LOG } from "../src/lib/log.ts";
+import { writeBare } from "../src/scale/bare_write.ts";
 import { median } from "../src/scale/sheet.ts";
 import { ConfigCommit } from "../src/state/config_commit.ts";
 import type { Draft } from "../src/state/config_commit.ts";
@@ -53,17 +44,6 @@ function textOf(number: number): string {
   const padding = Math.floor((FILE_BYTES - SERVERS * 90) / SERVERS);
   const entries = Array.from({ length: SERVERS }, (_, at) => `${entry(at)}${"p".repeat(padding)}" }`);
   return `${head}${entries.join(",\n")}\n  ]\n}\n`;
-}
-
-function writeBare(path: string, text: string): void {
-  const file = openSync(`${path}.tmp`, "w", 0o600);
-  writeSync(file, text);
-  fsyncSync(file);
-  closeSync(file);
-  renameSync(`${path}.tmp`, path);
-  const folder = openSync(join(path, ".."), "r");
-  fsyncSync(folder);
-  closeSync(folder);
 }
 
 function timed(act: () => void): number {

@@ -5,7 +5,7 @@ import { SILENT_LOG } from "../../src/lib/log.ts";
 import { makeRealisticConfig } from "../../src/mock/realistic.ts";
 import { ConfigCommit } from "../../src/state/config_commit.ts";
 import { Store } from "../../src/state/store.ts";
-import { writeBare } from "./bare.ts";
+import { writeBare } from "../../src/scale/bare_write.ts";
 import type { OpenPair } from "./pair.ts";
 
 export const openCommit: OpenPair = async ({ size, folder }) => {

@@ -3,7 +3,7 @@
  * parsed object changed, and the file written durably once.
  */
 import { join } from "node:path";
-import { writeBare } from "./bare.ts";
+import { writeBare } from "../../src/scale/bare_write.ts";
 import type { OpenPair } from "./pair.ts";
 import { GROUP, openSwitchable, switchableText } from "./switched.ts";
 

@@ -4,9 +4,10 @@
  * Owns the rows about single moves. Invariants: a move counts only when the answer, the list and the file say the same;
  * the bare write beside it is measured in the same minute on the same disk.
  */
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { writeBare } from "./bare_write.ts";
 import { median, quantile } from "./sheet.ts";
 import { openStage } from "./stage.ts";
 import type { Area, AreaContext } from "./stage.ts";
@@ -142,17 +143,10 @@ export function modesInFile(path: string): ReadonlyMap<string, string> {
 
 /** The least a durable change of the file can cost. */
 function bareWriteMs(path: string): number {
-  const text = readFileSync(path);
+  const text = readFileSync(path, "utf8");
   const target = join(dirname(path), "bare-write.json");
   const from = performance.now();
-  const file = openSync(`${target}.tmp`, "w", 0o600);
-  writeSync(file, text);
-  fsyncSync(file);
-  closeSync(file);
-  renameSync(`${target}.tmp`, target);
-  const folder = openSync(dirname(path), "r");
-  fsyncSync(folder);
-  closeSync(folder);
+  writeBare(target, text);
   const ms = performance.now() - from;
   rmSync(target);
   return ms;

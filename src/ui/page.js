@@ -25,6 +25,10 @@ const ACTIONS = {
 
 const byId = (id) => document.getElementById(id);
 const filters = { category: "", group: "", q: "", limit: PAGE_SIZE };
+/** The servers whose details a person looks at: their rows are made anew with each load. */
+const opened = new Set();
+let asked = 0;
+let shown = 0;
 let lastId;
 let reloading;
 let reader;
@@ -97,14 +101,22 @@ async function loadGroups() {
 
 async function load() {
   const given = Object.entries(filters).filter(([, value]) => value !== "");
+  asked += 1;
+  const turn = asked;
   const { servers, stats, total, next_cursor: next } = await ask(`/servers?${new URLSearchParams(given)}`);
-  const opened = new Set([...document.querySelectorAll("tr.details")].map((row) => row.dataset.server));
+  // An answer that was overtaken by a later one is old.
+  if (turn < shown) return;
+  shown = turn;
   byId("state").textContent = `${stats.total_servers} servers, ${stats.total_tools} tools`;
   byId("categories").replaceChildren(...CATEGORIES.map((category) => categoryButton(category, stats)));
-  byId("servers").replaceChildren(...servers.map(serverRow));
+  // Details stay until newer ones are there.
+  const open = [...document.querySelectorAll("tr.details")];
+  const detailsOf = new Map(open.map((one) => [one.previousElementSibling.dataset.server, one]));
+  const rows = servers.map((server) => [serverRow(server), detailsOf.get(server.name)]);
+  byId("servers").replaceChildren(...rows.flat().filter(Boolean));
   byId("more").hidden = next === undefined;
   byId("more").textContent = `Show more of ${total ?? "all"}`;
-  for (const row of Array.from(byId("servers").children)) {
+  for (const [row] of rows) {
     if (opened.has(row.dataset.server)) await attempt(() => showDetails(row));
   }
 }
@@ -174,9 +186,17 @@ function actionButton({ name, action, where }) {
 }
 
 async function toggleDetails(row) {
-  const next = row.nextElementSibling;
-  if (next?.classList.contains("details")) next.remove();
-  else await showDetails(row);
+  const { server } = row.dataset;
+  if (opened.delete(server)) {
+    detailsAfter(row)?.remove();
+  } else {
+    opened.add(server);
+    await showDetails(row);
+  }
+}
+
+function detailsAfter({ nextElementSibling: next }) {
+  return next?.classList.contains("details") ? next : undefined;
 }
 
 /** The tools of a server, and what its process said last. */
@@ -189,7 +209,10 @@ async function showDetails(row) {
   );
   const cell = make("td", { colspan: 5 }, make("ul", {}, ...list));
   if (logs.length > 0) cell.append(make("pre", { class: "dim" }, logs.join("\n")));
-  row.after(make("tr", { class: "details", "data-server": server }, cell));
+  // Meanwhile a person may have closed it; and a row that was replaced has none, the new one asks for its own.
+  if (!opened.has(server)) return;
+  detailsAfter(row)?.remove();
+  row.after(make("tr", { class: "details" }, cell));
 }
 
 /** Reads events until the key is gone; whoever comes back goes on after the last one. */

@@ -153,9 +153,20 @@ test.skipIf(browser === undefined)(
     expect(await view.evaluate(VISIBLE)).toEqual({ door: false, main: true });
     expect(await leftovers()).toEqual(NOTHING);
 
+    // The list is loaded again while the details are on their way.
+    await view.evaluate(`((real) => {
+      window.fetch = async (path, given) => {
+        if (path.endsWith("/logs")) await new Promise((resolve) => setTimeout(resolve, 200));
+        return real(path, given);
+      };
+    })(window.fetch)`);
     await clickOn("tr[data-server=up] .name", "up");
     await clickOn("tr[data-server=loud] .name", "loud");
-    await until("the details are there", "document.querySelectorAll('tr.details').length === 2");
+    await give("group", "", "change");
+    await until(
+      "the details are there",
+      "document.querySelectorAll('tr.details').length === 2 && document.querySelector('tr.details pre') !== null",
+    );
     const text = await view.evaluate<string>("document.body.innerText");
     for (const part of CORPUS.slice(0, 12)) expect(text).toContain(part);
     expect(await view.evaluate("document.querySelector('tr.details pre').textContent")).toContain(

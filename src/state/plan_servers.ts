@@ -217,7 +217,8 @@ export class ServerPlanner {
       if (to === "quarantined") return entry;
       throw quarantined(isEnable ? "enable" : "change the mode of", entry.name);
     }
-    const isPersisted = to === "auto_disabled" && mode === to;
+    // The mode in force, while the file has an auto-disable to take or to lose.
+    const isPersisted = mode === to && [to, server.startupMode].includes("auto_disabled");
     if (mode === to && (server.startupMode === to || !isPersisted)) return entry;
     if (!isPersisted && !mayMove(mode, to)) throw refusedMove(entry, to);
     if (to === "quarantined") return this.#held(entry, formerOf(entry));

@@ -25,8 +25,8 @@ const ACTIONS = {
 
 const byId = (id) => document.getElementById(id);
 const filters = { category: "", group: "", q: "", limit: PAGE_SIZE };
-/** The servers whose details a person looks at: their rows are made anew with each load. */
-const opened = new Set();
+/** The servers whose details a person looks at, and what shows them once it is there; rows are made anew with each load. */
+const opened = new Map();
 let asked = 0;
 let shown = 0;
 let lastId;
@@ -110,15 +110,12 @@ async function load() {
   byId("state").textContent = `${stats.total_servers} servers, ${stats.total_tools} tools`;
   byId("categories").replaceChildren(...CATEGORIES.map((category) => categoryButton(category, stats)));
   // Details stay until newer ones are there.
-  const open = [...document.querySelectorAll("tr.details")];
-  const detailsOf = new Map(open.map((one) => [one.previousElementSibling.dataset.server, one]));
-  const rows = servers.map((server) => [serverRow(server), detailsOf.get(server.name)]);
-  byId("servers").replaceChildren(...rows.flat().filter(Boolean));
+  const rows = servers.flatMap((server) => [serverRow(server), opened.get(server.name)]);
+  byId("servers").replaceChildren(...rows.filter(Boolean));
   byId("more").hidden = next === undefined;
   byId("more").textContent = `Show more of ${total ?? "all"}`;
-  for (const [row] of rows) {
-    if (opened.has(row.dataset.server)) await attempt(() => showDetails(row));
-  }
+  const names = servers.map(({ name }) => name).filter((name) => opened.has(name));
+  await Promise.all(names.map((name) => attempt(() => showDetails(name))));
 }
 
 function categoryButton(category, stats) {
@@ -145,12 +142,13 @@ function definitionOf({ command, args = [], url, working_dir: folder, env = {}, 
 function serverRow(server) {
   const { name, category, tool_count: tools, last_error: error, health } = server;
   const where = definitionOf(server);
-  const row = make("tr", { "data-server": name });
   // Whoever approves a server has to see what that starts.
   const about = category === "quarantined" ? where : (server.description ?? where);
-  const toggle = () => void attempt(() => toggleDetails(row));
+  const toggle = () => void attempt(() => toggleDetails(name));
   const actions = ACTIONS[category].map((action) => actionButton({ name, action, where }));
-  row.append(
+  return make(
+    "tr",
+    { "data-server": name },
     make(
       "td",
       {},
@@ -167,7 +165,6 @@ function serverRow(server) {
     ),
     make("td", {}, ...actions),
   );
-  return row;
 }
 
 function actionButton({ name, action, where }) {
@@ -185,34 +182,36 @@ function actionButton({ name, action, where }) {
   return make("button", { type: "button", on: { click: (event) => void act(event) } }, action);
 }
 
-async function toggleDetails(row) {
-  const { server } = row.dataset;
-  if (opened.delete(server)) {
-    detailsAfter(row)?.remove();
-  } else {
-    opened.add(server);
-    await showDetails(row);
+async function toggleDetails(name) {
+  if (opened.has(name)) {
+    opened.get(name)?.remove();
+    opened.delete(name);
+    return;
+  }
+  opened.set(name, undefined);
+  try {
+    await showDetails(name);
+  } catch (error) {
+    opened.delete(name);
+    throw error;
   }
 }
 
-function detailsAfter({ nextElementSibling: next }) {
-  return next?.classList.contains("details") ? next : undefined;
-}
-
 /** The tools of a server, and what its process said last. */
-async function showDetails(row) {
-  const { server } = row.dataset;
-  const path = `/servers/${encodeURIComponent(server)}`;
+async function showDetails(name) {
+  const path = `/servers/${encodeURIComponent(name)}`;
   const [{ tools }, { logs }] = await Promise.all([ask(`${path}/tools`), ask(`${path}/logs`)]);
-  const list = tools.map(({ name, description, call_with: variant }) =>
-    make("li", {}, make("b", {}, name), ` ${description} `, make("span", { class: "dim" }, variant)),
+  const list = tools.map(({ name: tool, description, call_with: variant }) =>
+    make("li", {}, make("b", {}, tool), ` ${description} `, make("span", { class: "dim" }, variant)),
   );
   const cell = make("td", { colspan: 5 }, make("ul", {}, ...list));
   if (logs.length > 0) cell.append(make("pre", { class: "dim" }, logs.join("\n")));
-  // Meanwhile a person may have closed it; and a row that was replaced has none, the new one asks for its own.
-  if (!opened.has(server)) return;
-  detailsAfter(row)?.remove();
-  row.after(make("tr", { class: "details" }, cell));
+  // Meanwhile a person may have closed it.
+  if (!opened.has(name)) return;
+  opened.get(name)?.remove();
+  const details = make("tr", { class: "details" }, cell);
+  opened.set(name, details);
+  document.querySelector(`tr[data-server="${CSS.escape(name)}"]`)?.after(details);
 }
 
 /** Reads events until the key is gone; whoever comes back goes on after the last one. */

@@ -210,6 +210,51 @@ test.skipIf(browser === undefined)(
 );
 
 test.skipIf(browser === undefined)(
+  "the page closes details, asks again for what failed, and brings nothing old back",
+  async () => {
+    const details = `[...document.querySelectorAll("tr.details")].map((one) => one.previousElementSibling.dataset.server).join()`;
+    await give("group", "", "change");
+    await until("all again, with what was open", `${details} === "up,loud"`);
+    await clickOn("tr[data-server=up] .name", "up");
+    expect(await view.evaluate(details)).toBe("loud");
+    // The next answer about logs fails, the next list comes when a newer one is there.
+    await view.evaluate(`((real) => {
+      const next = {
+        logs: async () => { throw new Error("No logs today"); },
+        list: async (answer) => {
+          window.late = "waits";
+          await new Promise((resolve) => { window.letIn = resolve; });
+          window.late = "in";
+          return answer;
+        },
+      };
+      const once = (key) => { const hook = next[key]; delete next[key]; return hook; };
+      window.fetch = async (path, given) => {
+        if (path.endsWith("/up/logs")) await once("logs")?.();
+        const answer = await real(path, given);
+        return (path.startsWith("/api/v1/servers?") && (await once("list")?.(answer))) || answer;
+      };
+    })(window.fetch)`);
+    await clickOn("tr[data-server=up] .name", "up");
+    await until("it is told", "document.getElementById('notice').textContent === 'No logs today'");
+    expect(await view.evaluate(details)).toBe("loud");
+    await clickOn("tr[data-server=up] .name", "up");
+    await until("it is asked again", `${details} === "up,loud"`);
+    await give("group", "", "change");
+    await until("the list is on its way", "window.late === 'waits'");
+    await proxy.ask("PATCH /servers/up", { description: "Newer than that" });
+    const isNew = `${rowOf("up")}.textContent.includes("Newer than that")`;
+    await until("the change is there", isNew);
+    await view.evaluate("window.letIn()");
+    await until("the older list is in", "window.late === 'in'");
+    await view.evaluate("new Promise((resolve) => setTimeout(resolve, 100))");
+    expect(await view.evaluate(isNew)).toBe(true);
+    expect(await view.evaluate(details)).toBe("up,loud");
+  },
+  TEST_MS,
+);
+
+test.skipIf(browser === undefined)(
   "a key in the address is taken out of it, and the policy stops what a page must not do",
   async () => {
     verifies("PAGE-CSP");

@@ -555,7 +555,8 @@ export const REQUIREMENTS = {
     source: "SPEC §7",
   },
   "PERSIST-AUTO-DISABLE": {
-    promise: "Auto-disables write the configuration once together when it says so, and else never",
+    promise:
+      "Auto-disables and their ends are written once together, as the mode in force, when the configuration says so, and else never",
     source: "SPEC §1",
   },
   "PREFLIGHT-VERDICT": {

@@ -26,6 +26,7 @@ import type { LoadedConfig } from "../state/loaded_config.ts";
 import type { Store } from "../state/store.ts";
 import type { Upstreams } from "../upstream/upstreams.ts";
 import { effectsByHand, effectsOfRollback } from "./approval.ts";
+import { AutoDisableWriter } from "./auto_disable_writer.ts";
 import { changeOf, countsOf, summaryOf } from "./change_summary.ts";
 import { assertMayChange, assertMayReplace } from "./permission.ts";
 import { tryOut } from "./trials.ts";
@@ -34,8 +35,6 @@ import { tryOut } from "./trials.ts";
 const MAX_TRIES = 5;
 /** After a change, before the next one is made ready for. */
 const IDLE_MS = 50;
-/** Auto-disables that come together are written together. */
-const PERSIST_DELAY_MS = 250;
 
 /** Options of {@link Configuration}. */
 export interface ConfigurationOptions {
@@ -78,11 +77,9 @@ export interface Change {
 export class Configuration implements AsyncDisposable {
   readonly #options: ConfigurationOptions;
   readonly #writer = new Semaphore(1);
-  readonly #unsubscribe: () => void;
-  readonly #toPersist = new Map<string, PlanOperation>();
+  readonly #autoDisables: AutoDisableWriter;
   readonly #closing = new AbortController();
   #watch: ConfigWatch | undefined;
-  #persisting: Timer | undefined;
   #warming: Timer | undefined;
   #loaded: LoadedConfig;
   #groups: Groups | undefined;
@@ -94,10 +91,13 @@ export class Configuration implements AsyncDisposable {
   constructor(options: ConfigurationOptions) {
     this.#options = options;
     this.#loaded = options.loaded;
-    this.#unsubscribe = options.bus.subscribe((event) => {
-      if (event.server === undefined) return;
-      if (event.type === "server_auto_disabled") this.#persist({ op: "auto_disable", name: event.server });
-      else if (event.type === "server_recovered") this.#persist({ op: "enable", name: event.server });
+    this.#autoDisables = new AutoDisableWriter({
+      ...options,
+      isOn: () => !this.#isClosed && this.settings.persistAutoDisableToConfig,
+      write: (operations) => {
+        const { revision } = this;
+        return this.change({ operations, revision, isLenient: true, isByPerson: false, isOwn: true });
+      },
     });
   }
 
@@ -235,8 +235,7 @@ export class Configuration implements AsyncDisposable {
   async close(): Promise<void> {
     this.#closing.abort();
     this.#watch?.close();
-    this.#unsubscribe();
-    clearTimeout(this.#persisting);
+    this.#autoDisables.close();
     clearTimeout(this.#warming);
     (await this.#writer.acquire())();
   }
@@ -441,23 +440,6 @@ export class Configuration implements AsyncDisposable {
       log.error(what, { at: `${file}:${line}:${column}`, key, advice });
     }
     bus.publish("config_invalid", { message, faults });
-  }
-
-  /** Writes auto-disables and their ends to the file, when the file says so. */
-  #persist(operation: { readonly op: "auto_disable" | "enable"; readonly name: string }): void {
-    if (!this.settings.persistAutoDisableToConfig || this.#isClosed) return;
-    this.#toPersist.set(operation.name, operation);
-    this.#persisting ??= setTimeout(() => {
-      this.#persisting = undefined;
-      const operations = [...this.#toPersist.values()];
-      this.#toPersist.clear();
-      const request = { operations, isLenient: true, isByPerson: false, isOwn: true };
-      void this.change(request).catch((error: unknown) =>
-        this.#options.log.error("Cannot write auto-disabled servers to the configuration", {
-          cause: messageOf(error),
-        }),
-      );
-    }, PERSIST_DELAY_MS);
   }
 }
 

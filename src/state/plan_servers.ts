@@ -186,9 +186,11 @@ export class ServerPlanner {
   /** What is started changed: it is approved or held. */
   #redefined(entry: Entry, before: Entry, isReleased: boolean): Entry {
     const defined: Entry = { ...entry, learns: { ...entry.learns, isDefined: true, isApproved: false } };
-    const wasOff = before.mode === "auto_disabled" && entry.mode === "auto_disabled";
-    const isFileOff = wasOff && entry.server.startupMode === "auto_disabled";
-    const back = isFileOff ? this.#inMode(defined, formerOf(before)) : defined;
+    const both = [before, entry];
+    const wasOff = both.every(({ mode }) => mode === "auto_disabled");
+    const wasFileOff = both.every(({ server }) => server.startupMode === "auto_disabled");
+    const back =
+      wasFileOff && before.mode !== "quarantined" ? this.#inMode(defined, formerOf(before)) : defined;
     const freed: Entry = wasOff
       ? { ...back, mode: back.server.startupMode, learns: { ...back.learns, isCleared: true } }
       : back;
@@ -217,16 +219,16 @@ export class ServerPlanner {
       if (to === "quarantined") return entry;
       throw quarantined(isEnable ? "enable" : "change the mode of", entry.name);
     }
-    // The mode in force, while the file has an auto-disable to take or to lose.
-    const isPersisted = mode === to && [to, server.startupMode].includes("auto_disabled");
-    if (mode === to && (server.startupMode === to || !isPersisted)) return entry;
-    if (!isPersisted && !mayMove(mode, to)) throw refusedMove(entry, to);
+    // What is in force may not be in the file yet: an auto-disable, or that it is over.
+    const isInForce = mode === to;
+    if (isInForce && server.startupMode === to) return entry;
+    if (!isInForce && !mayMove(mode, to)) throw refusedMove(entry, to);
     if (to === "quarantined") return this.#held(entry, formerOf(entry));
     const isOn = to === "active" || to === "lazy_loading";
     // The auto-disable is observation: what was wanted before is wanted again.
     const isLazyAgain = isEnable && mode === "auto_disabled" && formerOf(entry) === "lazy_loading";
     const next = this.#inMode(entry, isLazyAgain ? "lazy_loading" : to);
-    const isCleared = isOn || (mode === "auto_disabled" && !isPersisted);
+    const isCleared = isOn || (mode === "auto_disabled" && !isInForce);
     const learned: Entry = { ...next, learns: { ...next.learns, ...(isCleared && { isCleared }) } };
     return isOn ? this.#startable(learned) : learned;
   }

@@ -334,7 +334,8 @@ class Draft {
     const isFreed = approve && this.#isByPerson;
     if (definition !== definitionOf(server)) {
       const wasOff = this.#modeOf(server) === "auto_disabled";
-      const back: ModelServer = wasOff && server.mode === "auto_disabled" ? { ...next, mode: "open" } : next;
+      const isFree = server.mode === "auto_disabled" && this.#modeOf(server) !== "quarantined";
+      const back: ModelServer = isFree ? { ...next, mode: "open" } : next;
       this.#rows.set(server.name, { isHeld: false, ...this.#rows.get(server.name), defined: definition });
       if (isFreed) this.#release(back, wasOff ? back.mode : this.#modeOf(server));
       else this.#hold(back);
@@ -346,8 +347,8 @@ class Draft {
   #switch(server: ModelServer, to: Mode, isEnable: boolean): void {
     const mode = this.#modeOf(server);
     if (mode === "quarantined" && to !== "quarantined") throw new Refused("QUARANTINED");
-    if (mode === to) return;
-    if (!MOVES[mode].includes(to)) throw new Refused("MODE_REFUSED");
+    if (mode === to && server.mode === to) return;
+    if (mode !== to && !MOVES[mode].includes(to)) throw new Refused("MODE_REFUSED");
     if (to === "quarantined") return this.#hold(server);
     if ((to === "active" || to === "lazy_loading") && !this.#isApproved(server))
       throw new Refused("QUARANTINED");

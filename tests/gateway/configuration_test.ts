@@ -406,6 +406,59 @@ test("auto-disable with persist_auto_disable_to_config writes the file once, for
   );
 });
 
+/** Two servers, one of them lazy, that were auto-disabled, and so written. */
+async function openPersisted(url: string, supervision: Record<string, unknown> = {}) {
+  const servers = { a: { url }, l: { url, startup_mode: "lazy_loading" } };
+  const settings = { auto_disable_threshold: 1, persist_auto_disable_to_config: true, supervision };
+  const gateway = await openGateway([], { file: JSON.stringify({ ...settings, mcpServers: servers }) });
+  await untilAllOff(gateway);
+  await waitFor("both are written", () =>
+    Object.values(modesInFile(gateway)).every((it) => it === "auto_disabled"),
+  );
+  return gateway;
+}
+
+function modesInFile({ path }: Gateway): Record<string, string> {
+  const { mcpServers } = JSON.parse(readFileSync(path, "utf8")) as {
+    mcpServers: Record<string, { startup_mode?: string }>;
+  };
+  return Object.fromEntries(Object.entries(mcpServers).map(([name, it]) => [name, it.startup_mode ?? ""]));
+}
+
+test("recovery with persist_auto_disable_to_config is written, lazy as lazy", async () => {
+  verifies("PERSIST-AUTO-DISABLE");
+  await using upstream = serveHttp({ kind: "status", status: 500 });
+  await using gateway = await openPersisted(upstream.url, { recover_after: "600ms" });
+  upstream.become("streamable");
+  const wanted = { a: "active", l: "lazy_loading" };
+  await waitFor("both are as before", () => Bun.deepEquals(modesInFile(gateway), wanted));
+  expect(gateway.upstreams.list().map(({ mode }) => mode)).toEqual(["active", "lazy_loading"]);
+});
+
+test("recovery with persist_auto_disable_to_config does not undo what a person wants a moment later", async () => {
+  verifies("PERSIST-AUTO-DISABLE");
+  await using upstream = serveHttp({ kind: "status", status: 500 });
+  await using gateway = await openPersisted(upstream.url, { recover_after: "600ms" });
+  upstream.become("streamable");
+  await waitFor("one is back", () => gateway.upstreams.find("a")?.mode === "active");
+  await gateway.configuration.change({ ...byPerson, operations: [{ op: "disable", name: "a" }] });
+  await waitFor("the other is written", () => modesInFile(gateway)["l"] === "lazy_loading");
+  expect(modesInFile(gateway)["a"]).toBe("disabled");
+  expect(gateway.upstreams.find("a")?.mode).toBe("disabled");
+});
+
+test("an edit by hand of what an auto-disabled server starts frees it, in the file as well", async () => {
+  verifies("PERSIST-AUTO-DISABLE");
+  await using upstream = serveHttp({ kind: "status", status: 500 });
+  await using gateway = await openPersisted(upstream.url);
+  upstream.become("streamable");
+  writeFileSync(gateway.path, readFileSync(gateway.path, "utf8").replaceAll("/mcp", "/other"));
+  await gateway.configuration.reload();
+  const wanted = { a: "active", l: "lazy_loading" };
+  await waitFor("both are as before", () => Bun.deepEquals(modesInFile(gateway), wanted));
+  expect(gateway.upstreams.list().map(({ mode }) => mode)).toEqual(["active", "lazy_loading"]);
+});
+
 test("Proxy.open() starts with the file as it is then, also when it was saved since it was read", async () => {
   await using upstream = serveTools([makeDefinition("one")]);
   using folder = tempDir();

@@ -387,6 +387,26 @@ test("preparePlan() clears an auto-disable by an explicit enable, and keeps what
   ]);
 });
 
+test.each([
+  ["active", { op: "enable", name: "a" }, "active"],
+  ["lazy_loading", { op: "make_lazy", name: "a" }, "lazy_loading"],
+  ["lazy_loading", { op: "patch", name: "a", patch: { args: ["1"] }, approve: true }, "lazy_loading"],
+  ["auto_disabled", { op: "auto_disable", name: "a" }, undefined],
+] as const)(
+  "preparePlan() takes an auto-disable out of the file that is over: %s in force, then %o",
+  (mode, operation, written) => {
+    const known = { a: { mode } };
+    const { config, isChange } = plan(file(', "startup_mode": "auto_disabled"'), [operation], {
+      isByPerson: true,
+      known,
+    });
+    expect([config.servers[0]?.startupMode, isChange]).toEqual([
+      written ?? "auto_disabled",
+      written !== undefined,
+    ]);
+  },
+);
+
 test("preparePlan() renames in both forms, and a patch of the name does", () => {
   const list = plan(file(""), [{ op: "rename", name: "a", to: "ä 1" }]);
   expect([list.text, list.updated]).toEqual(['{"mcpServers": [{"name": "ä 1", "command": "x"}]}', ["ä 1"]]);

@@ -347,7 +347,7 @@ class Draft {
   #switch(server: ModelServer, to: Mode, isEnable: boolean): void {
     const mode = this.#modeOf(server);
     if (mode === "quarantined" && to !== "quarantined") throw new Refused("QUARANTINED");
-    if (mode === to && server.mode === to) return;
+    if (mode === to && (to === "quarantined" || server.mode === to)) return;
     if (mode !== to && !MOVES[mode].includes(to)) throw new Refused("MODE_REFUSED");
     if (to === "quarantined") return this.#hold(server);
     if ((to === "active" || to === "lazy_loading") && !this.#isApproved(server))

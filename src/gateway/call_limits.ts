@@ -27,6 +27,9 @@ interface Line {
   server: Server;
 }
 
+/** Calls in line now; of the process, as the numbers that show it are. */
+let queued = 0;
+
 /** The limits on calls. */
 export class CallLimits {
   readonly #settings: () => Settings;
@@ -93,6 +96,7 @@ export class CallLimits {
     const timer = setTimeout(() => late.abort(), waitMs);
     const ends = signal ? AbortSignal.any([late.signal, signal]) : late.signal;
     let held = own;
+    queued += 1;
     try {
       held ??= await line.semaphore.acquire(ends);
       return both(await this.#all.acquire(ends), held);
@@ -111,6 +115,7 @@ export class CallLimits {
       });
     } finally {
       clearTimeout(timer);
+      queued -= 1;
     }
   }
 
@@ -135,6 +140,11 @@ export class CallLimits {
       queueSize: queueSize ?? serverConcurrency.queueSize,
     };
   }
+}
+
+/** How many calls of this process wait for a place: at their server, or of all. */
+export function queuedCallCount(): number {
+  return queued;
 }
 
 function placesOf({ maxConcurrentRequests }: ConcurrencySettings): number {

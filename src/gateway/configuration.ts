@@ -61,8 +61,6 @@ export interface ChangeRequest {
   readonly isLenient?: boolean | undefined;
   /** Whether a person with the admin key asks: only then is `approve` heard. */
   readonly isByPerson: boolean;
-  /** Whether the proxy itself writes down what it decided: no setting forbids that. @default false */
-  readonly isOwn?: boolean;
 }
 
 /** What became of it. */
@@ -93,11 +91,8 @@ export class Configuration implements AsyncDisposable {
     this.#loaded = options.loaded;
     this.#autoDisables = new AutoDisableWriter({
       ...options,
-      isOn: () => !this.#isClosed && this.settings.persistAutoDisableToConfig,
-      write: (operations) => {
-        const { revision } = this;
-        return this.change({ operations, revision, isLenient: true, isByPerson: false, isOwn: true });
-      },
+      isOn: () => this.settings.persistAutoDisableToConfig,
+      write: (operationsNow) => this.#onLatest(true, () => this.#writeOwn(operationsNow())),
     });
   }
 
@@ -159,7 +154,7 @@ export class Configuration implements AsyncDisposable {
       const done = await this.#onLatest(
         request.revision === undefined,
         (isLatest): Change | readonly Server[] | undefined => {
-          if (request.isOwn !== true) assertMayChange(request.operations, this.settings);
+          assertMayChange(request.operations, this.settings);
           this.#checkRevision(request.revision);
           const plan = this.#prepare(request);
           const untried = request.verify === true ? this.#toTry(plan, tried) : [];
@@ -233,9 +228,9 @@ export class Configuration implements AsyncDisposable {
 
   /** Stops listening; waits for the change under way. Idempotent. */
   async close(): Promise<void> {
-    this.#closing.abort();
     this.#watch?.close();
-    this.#autoDisables.close();
+    await this.#autoDisables.close();
+    this.#closing.abort();
     clearTimeout(this.#warming);
     (await this.#writer.acquire())();
   }
@@ -305,6 +300,15 @@ export class Configuration implements AsyncDisposable {
         hint: "Look at what changed, plan again, and send the revision in force",
       },
     );
+  }
+
+  /** Writes what the proxy decided by itself, where that is not in the file yet. */
+  #writeOwn(operations: readonly PlanOperation[]): true {
+    if (operations.length > 0) {
+      const plan = this.#prepare({ operations, isLenient: true, isByPerson: false });
+      this.#commit(plan, { summary: summaryOf(operations), tell: () => {} });
+    }
+    return true;
   }
 
   /** What a plan starts and was not tried yet. @throws {ProxyError} `QUARANTINED` when nobody approved it */

@@ -1,5 +1,5 @@
 /**
- * The numbers that are counted as things happen: calls, connects, how late the event loop is.
+ * The numbers that are counted as things happen: calls, connects, how late the index and the event loop are.
  *
  * Owns the counters; what can be asked at any time, such as the size of the index, is asked by who shows it.
  * Invariants: counting is a few additions, never waits, never fails; the number of series is bounded, whatever
@@ -49,6 +49,7 @@ export interface CountersView {
   readonly callP99Ms: number;
   readonly searchMs: HistogramView;
   readonly connectMs: HistogramView;
+  readonly indexLagMs: HistogramView;
   readonly loopLagMs: HistogramView;
   readonly loopLagP99Ms: number;
   readonly events: ReadonlyMap<string, number>;
@@ -62,6 +63,7 @@ export class Metrics {
   readonly #callMs = new Histogram(CALL_STEPS_MS);
   readonly #searchMs = new Histogram(CALL_STEPS_MS);
   readonly #connectMs = new Histogram(CONNECT_STEPS_MS);
+  readonly #indexLagMs = new Histogram(LAG_STEPS_MS);
   readonly #loopLagMs = new Histogram(LAG_STEPS_MS);
   /** When each server that connects began to, in Unix milliseconds. */
   readonly #connecting = new Map<string, number>();
@@ -100,6 +102,11 @@ export class Metrics {
     this.#searchMs.observe(durationMs);
   }
 
+  /** Counts a server's list of tools that became searchable so long after it came. */
+  countIndexed(lagMs: number): void {
+    this.#indexLagMs.observe(lagMs);
+  }
+
   /** Counts what happened; subscribe it to the bus. */
   countEvent(event: ProxyEvent): void {
     add(this.#events, event.type);
@@ -130,6 +137,7 @@ export class Metrics {
       callP99Ms: this.#callMs.quantile(0.99),
       searchMs: this.#searchMs.view(),
       connectMs: this.#connectMs.view(),
+      indexLagMs: this.#indexLagMs.view(),
       loopLagMs: this.#loopLagMs.view(),
       loopLagP99Ms: this.#loopLagMs.quantile(0.99),
       events: new Map(this.#events),

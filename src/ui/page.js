@@ -25,7 +25,7 @@ const ACTIONS = {
 
 const byId = (id) => document.getElementById(id);
 const filters = { category: "", group: "", q: "", limit: PAGE_SIZE };
-/** The servers whose details a person looks at, and what shows them once it is there; rows are made anew with each load. */
+/** The servers whose details a person looks at, and the row that shows them; the rows of servers are made anew with each load. */
 const opened = new Map();
 let asked = 0;
 let shown = 0;
@@ -110,7 +110,7 @@ async function load() {
   byId("state").textContent = `${stats.total_servers} servers, ${stats.total_tools} tools`;
   byId("categories").replaceChildren(...CATEGORIES.map((category) => categoryButton(category, stats)));
   // Details stay until newer ones are there.
-  const rows = servers.flatMap((server) => [serverRow(server), opened.get(server.name)]);
+  const rows = servers.flatMap((server) => [serverRow(server), opened.get(server.name)?.row]);
   byId("servers").replaceChildren(...rows.filter(Boolean));
   byId("more").hidden = next === undefined;
   byId("more").textContent = `Show more of ${total ?? "all"}`;
@@ -183,35 +183,39 @@ function actionButton({ name, action, where }) {
 }
 
 async function toggleDetails(name) {
-  if (opened.has(name)) {
-    opened.get(name)?.remove();
+  const known = opened.get(name);
+  if (known !== undefined) {
+    known.row?.remove();
     opened.delete(name);
     return;
   }
-  opened.set(name, undefined);
+  const details = { asked: 0, shown: 0 };
+  opened.set(name, details);
   try {
     await showDetails(name);
   } catch (error) {
-    opened.delete(name);
+    if (details.row === undefined && opened.get(name) === details) opened.delete(name);
     throw error;
   }
 }
 
 /** The tools of a server, and what its process said last. */
 async function showDetails(name) {
+  const details = opened.get(name);
+  details.asked += 1;
+  const turn = details.asked;
   const path = `/servers/${encodeURIComponent(name)}`;
   const [{ tools }, { logs }] = await Promise.all([ask(`${path}/tools`), ask(`${path}/logs`)]);
+  // Meanwhile a person may have closed it, or a later answer be there.
+  if (opened.get(name) !== details || turn < details.shown) return;
   const list = tools.map(({ name: tool, description, call_with: variant }) =>
     make("li", {}, make("b", {}, tool), ` ${description} `, make("span", { class: "dim" }, variant)),
   );
   const cell = make("td", { colspan: 5 }, make("ul", {}, ...list));
   if (logs.length > 0) cell.append(make("pre", { class: "dim" }, logs.join("\n")));
-  // Meanwhile a person may have closed it.
-  if (!opened.has(name)) return;
-  opened.get(name)?.remove();
-  const details = make("tr", { class: "details" }, cell);
-  opened.set(name, details);
-  document.querySelector(`tr[data-server="${CSS.escape(name)}"]`)?.after(details);
+  details.row?.remove();
+  Object.assign(details, { shown: turn, row: make("tr", { class: "details" }, cell) });
+  document.querySelector(`tr[data-server="${CSS.escape(name)}"]`)?.after(details.row);
 }
 
 /** Reads events until the key is gone; whoever comes back goes on after the last one. */

@@ -11,6 +11,8 @@ import type { Failure } from "./link.ts";
 
 /** The longest wait before a server is probed again. */
 const MAX_RECOVER_MS = 6 * 60 * 60_000;
+/** Why a server is off that nothing was observed of. */
+const WANTED = "the configuration says so";
 
 /** Options of {@link AutoDisable}. */
 export interface AutoDisableOptions {
@@ -42,6 +44,11 @@ export class AutoDisable {
     return this.#state;
   }
 
+  /** Whether failures since `at`, Unix milliseconds, switched it off. */
+  hasBegunSince(at: number): boolean {
+    return this.#state !== undefined && this.#state.reason !== WANTED && this.#state.at >= at;
+  }
+
   /** Counts a failure; one that spent the restart budget counts twice, since waiting for it is a failure too. */
   count(failure: Failure, isBudgetSpent: boolean): void {
     if (failure.class === "rate_limited" || failure.isOurs === true) return;
@@ -68,7 +75,7 @@ export class AutoDisable {
 
   /** The server is off though nothing is remembered of it: the configuration says so. */
   assume(at: number): void {
-    this.#state ??= { reason: "the configuration says so", at, probes: 0, dueAt: at + this.#waitMs(0) };
+    this.#state ??= { reason: WANTED, at, probes: 0, dueAt: at + this.#waitMs(0) };
   }
 
   /** Plans the next probe after one that failed at `at`. */

@@ -237,8 +237,7 @@ export class Keeper<L extends Link> {
 
   /** Takes an auto-disable back that happened at or after `since`, Unix milliseconds. */
   takeBack(since: number, reason: string): void {
-    const { state } = this.#intent.autoDisable;
-    if (state === undefined || state.at < since) return;
+    if (!this.#intent.autoDisable.hasBegunSince(since)) return;
     this.#recover(reason);
     if (this.isWanted && this.#attempt === undefined)
       this.#retryIn(this.#pace.restMs(this.#deps.clock.now()));

@@ -336,7 +336,10 @@ class Draft {
       const wasOff = this.#modeOf(server) === "auto_disabled";
       const isFree = server.mode === "auto_disabled" && this.#modeOf(server) !== "quarantined";
       const back: ModelServer = isFree ? { ...next, mode: "open" } : next;
-      this.#rows.set(server.name, { isHeld: false, ...this.#rows.get(server.name), defined: definition });
+      // What is approved and changed again within the request was never approved.
+      const approved = this.#approvedBefore(server);
+      const row = { isHeld: false, ...this.#rows.get(server.name) };
+      this.#rows.set(server.name, { ...row, defined: definition, approved });
       if (isFreed) this.#release(back, wasOff ? back.mode : this.#modeOf(server));
       else this.#hold(back);
     } else if (isFreed && (this.#modeOf(server) === "quarantined" || !this.#isApproved(server))) {
@@ -430,6 +433,12 @@ class Draft {
 
   #isApproved(server: ModelServer): boolean {
     return this.#rows.get(server.name)?.approved === definitionOf(server);
+  }
+
+  #approvedBefore({ id }: ModelServer): string | undefined {
+    const { servers, rows } = this.#before;
+    const before = [...servers.values()].find((server) => server.id === id);
+    return before && rows.get(before.name)?.approved;
   }
 
   #put(server: ModelServer, mode?: Mode): void {

@@ -212,44 +212,75 @@ test.skipIf(browser === undefined)(
 test.skipIf(browser === undefined)(
   "the page closes details, asks again for what failed, and brings nothing old back",
   async () => {
-    const details = `[...document.querySelectorAll("tr.details")].map((one) => one.previousElementSibling.dataset.server).join()`;
-    await give("group", "", "change");
-    await until("all again, with what was open", `${details} === "up,loud"`);
-    await clickOn("tr[data-server=up] .name", "up");
-    expect(await view.evaluate(details)).toBe("loud");
-    // The next answer about logs fails, the next list comes when a newer one is there.
+    await view.navigate(`${proxy.url()}/ui/?apikey=${KEY}`);
+    await until("the servers are there", `${rowOf("up")} !== null`);
+    // From now on these answers wait until the test lets them in; a text replaces the logs, `null` fails.
     await view.evaluate(`((real) => {
-      const next = {
-        logs: async () => { throw new Error("No logs today"); },
-        list: async (answer) => {
-          window.late = "waits";
-          await new Promise((resolve) => { window.letIn = resolve; });
-          window.late = "in";
-          return answer;
-        },
-      };
-      const once = (key) => { const hook = next[key]; delete next[key]; return hook; };
+      const held = { list: [], logs: [] };
+      const kindOf = (path) => (path.endsWith("/up/logs") ? "logs" : path.startsWith("/api/v1/servers?") ? "list" : "");
+      window.waiting = (kind) => held[kind].length;
+      window.letIn = (kind, at, text) => new Promise((done) => held[kind].splice(at, 1)[0]({ text, done }));
       window.fetch = async (path, given) => {
-        if (path.endsWith("/up/logs")) await once("logs")?.();
         const answer = await real(path, given);
-        return (path.startsWith("/api/v1/servers?") && (await once("list")?.(answer))) || answer;
+        const kind = kindOf(path);
+        if (kind === "") return answer;
+        const body = await answer.json();
+        const { text, done } = await new Promise((resolve) => held[kind].push(resolve));
+        setTimeout(done, 0);
+        if (text === null) throw new Error("No answer today");
+        if (kind === "logs") body.data.logs = [text];
+        return { status: 200, json: async () => body };
       };
     })(window.fetch)`);
-    await clickOn("tr[data-server=up] .name", "up");
-    await until("it is told", "document.getElementById('notice').textContent === 'No logs today'");
-    expect(await view.evaluate(details)).toBe("loud");
-    await clickOn("tr[data-server=up] .name", "up");
-    await until("it is asked again", `${details} === "up,loud"`);
-    await give("group", "", "change");
-    await until("the list is on its way", "window.late === 'waits'");
-    await proxy.ask("PATCH /servers/up", { description: "Newer than that" });
+    const details = `[...document.querySelectorAll("tr.details")].map((one) => one.previousElementSibling.dataset.server ?? "twice").join()`;
+    const logs = `[...document.querySelectorAll("tr.details pre")].map((one) => one.textContent).join()`;
     const isNew = `${rowOf("up")}.textContent.includes("Newer than that")`;
-    await until("the change is there", isNew);
-    await view.evaluate("window.letIn()");
-    await until("the older list is in", "window.late === 'in'");
-    await view.evaluate("new Promise((resolve) => setTimeout(resolve, 100))");
-    expect(await view.evaluate(isNew)).toBe(true);
-    expect(await view.evaluate(details)).toBe("up,loud");
+    const clickOnUp = (): Promise<unknown> => clickOn("tr[data-server=up] .name", "up");
+    const untilHeld = (kind: string, count: number): Promise<void> =>
+      until(`${count} answers wait`, `window.waiting("${kind}") >= ${count}`);
+    const letIn = (...given: readonly [kind: string, at: number, text?: string | null]): Promise<unknown> =>
+      view.evaluate(`window.letIn(...${JSON.stringify(given)})`);
+    /** The newest that waits, then those before it. */
+    const letInNewestFirst = async (kind: string): Promise<void> => {
+      const count = await view.evaluate<number>(`window.waiting("${kind}")`);
+      await letIn(kind, count - 1, "newest");
+      for (let older = 1; older < count; older += 1) await letIn(kind, 0, "older");
+    };
+
+    await clickOnUp();
+    await untilHeld("logs", 1);
+    await letIn("logs", 0, null);
+    await until("it is told", "document.getElementById('notice').textContent === 'No answer today'");
+    // Closed while its answer is on the way and opened again: that answer is nobody's.
+    for (let click = 0; click < 3; click += 1) await clickOnUp();
+    await untilHeld("logs", 2);
+    await letIn("logs", 0, "of the one that was closed");
+    expect(await view.evaluate(details)).toBe("");
+    await letIn("logs", 0, "of the one that is open");
+    expect([await view.evaluate(details), await view.evaluate(logs)]).toEqual([
+      "up",
+      "of the one that is open",
+    ]);
+
+    await give("group", "", "change");
+    await untilHeld("list", 1);
+    await proxy.ask("PATCH /servers/up", { description: "Newer than that" });
+    const before = await view.evaluate<number>("window.waiting('list')");
+    await give("group", "", "change");
+    await untilHeld("list", before + 1);
+    await letInNewestFirst("list");
+    expect([await view.evaluate(isNew), await view.evaluate(details)]).toEqual([true, "up"]);
+
+    // Each list asks for the details anew.
+    await untilHeld("logs", 1);
+    await give("group", "", "change");
+    await untilHeld("list", 1);
+    await letIn("list", 0);
+    await untilHeld("logs", 2);
+    await letInNewestFirst("logs");
+    expect([await view.evaluate(details), await view.evaluate(logs)]).toEqual(["up", "newest"]);
+    await clickOnUp();
+    expect(await view.evaluate(details)).toBe("");
   },
   TEST_MS,
 );

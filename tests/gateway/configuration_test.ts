@@ -407,8 +407,9 @@ test("auto-disable with persist_auto_disable_to_config writes the file once, for
 });
 
 /** Two servers, one of them lazy, that were auto-disabled, and so written. */
-async function openPersisted(url: string, supervision: Record<string, unknown> = {}) {
+async function openPersisted(url: string, recoverAfter = "700ms") {
   const servers = { a: { url }, l: { url, startup_mode: "lazy_loading" } };
+  const supervision = { recover_after: recoverAfter };
   const settings = { auto_disable_threshold: 1, persist_auto_disable_to_config: true, supervision };
   const gateway = await openGateway([], { file: JSON.stringify({ ...settings, mcpServers: servers }) });
   await untilAllOff(gateway);
@@ -425,37 +426,97 @@ function modesInFile({ path }: Gateway): Record<string, string> {
   return Object.fromEntries(Object.entries(mcpServers).map(([name, it]) => [name, it.startup_mode ?? ""]));
 }
 
+const AS_BEFORE = { a: "active", l: "lazy_loading" };
+
+async function untilAllBack({ upstreams }: Gateway): Promise<void> {
+  await waitFor("all are back", () => upstreams.list().every(({ mode }) => mode !== "auto_disabled"));
+}
+
 test("recovery with persist_auto_disable_to_config is written, lazy as lazy", async () => {
   verifies("PERSIST-AUTO-DISABLE");
   await using upstream = serveHttp({ kind: "status", status: 500 });
-  await using gateway = await openPersisted(upstream.url, { recover_after: "600ms" });
+  await using gateway = await openPersisted(upstream.url);
   upstream.become("streamable");
-  const wanted = { a: "active", l: "lazy_loading" };
-  await waitFor("both are as before", () => Bun.deepEquals(modesInFile(gateway), wanted));
+  await waitFor("both are as before", () => Bun.deepEquals(modesInFile(gateway), AS_BEFORE));
   expect(gateway.upstreams.list().map(({ mode }) => mode)).toEqual(["active", "lazy_loading"]);
 });
 
-test("recovery with persist_auto_disable_to_config does not undo what a person wants a moment later", async () => {
+test("recovery with persist_auto_disable_to_config undoes nothing that a person does in that moment", async () => {
   verifies("PERSIST-AUTO-DISABLE");
   await using upstream = serveHttp({ kind: "status", status: 500 });
-  await using gateway = await openPersisted(upstream.url, { recover_after: "600ms" });
+  await using gateway = await openPersisted(upstream.url);
   upstream.become("streamable");
-  await waitFor("one is back", () => gateway.upstreams.find("a")?.mode === "active");
-  await gateway.configuration.change({ ...byPerson, operations: [{ op: "disable", name: "a" }] });
-  await waitFor("the other is written", () => modesInFile(gateway)["l"] === "lazy_loading");
-  expect(modesInFile(gateway)["a"]).toBe("disabled");
+  await untilAllBack(gateway);
+  const { revision } = await gateway.configuration.change({
+    ...byPerson,
+    operations: [
+      { op: "disable", name: "a" },
+      { op: "rename", name: "l", to: "m" },
+    ],
+  });
+  await waitFor("the other is written", () => modesInFile(gateway)["m"] === "lazy_loading");
+  expect(modesInFile(gateway)).toEqual({ a: "disabled", m: "lazy_loading" });
+  expect(gateway.configuration.revision).toBe(revision + 1);
   expect(gateway.upstreams.find("a")?.mode).toBe("disabled");
+});
+
+test("recovery with persist_auto_disable_to_config is written once a broken file is mended", async () => {
+  verifies("PERSIST-AUTO-DISABLE");
+  await using upstream = serveHttp({ kind: "status", status: 500 });
+  await using gateway = await openPersisted(upstream.url);
+  const text = readFileSync(gateway.path, "utf8");
+  writeFileSync(gateway.path, text.slice(0, -20));
+  await gateway.configuration.reload();
+  upstream.become("streamable");
+  await untilAllBack(gateway);
+  await waitFor("it could not be written", () => gateway.lines.some((line) => line.includes("Cannot write")));
+  writeFileSync(gateway.path, text);
+  await gateway.configuration.reload();
+  await waitFor("both are as before", () => Bun.deepEquals(modesInFile(gateway), AS_BEFORE));
+});
+
+test("recovery with persist_auto_disable_to_config is written before the end, and only while that is set", async () => {
+  verifies("PERSIST-AUTO-DISABLE");
+  for (const isSet of [true, false]) {
+    await using upstream = serveHttp({ kind: "status", status: 500 });
+    await using gateway = await openPersisted(upstream.url);
+    upstream.become("streamable");
+    await untilAllBack(gateway);
+    if (!isSet) {
+      const operations = [{ op: "settings", patch: { persist_auto_disable_to_config: false } } as const];
+      await gateway.configuration.change({ ...byPerson, operations });
+    }
+    await gateway.configuration.close();
+    const off = { a: "auto_disabled", l: "auto_disabled" };
+    expect(modesInFile(gateway)).toEqual(isSet ? AS_BEFORE : off);
+  }
+});
+
+test("an auto-disable of the file is nobody's storm: a suspension leaves it", async () => {
+  verifies("PERSIST-AUTO-DISABLE");
+  await using upstream = serveTools([makeDefinition("one")]);
+  const names = Array.from({ length: 6 }, (_, at) => `s${at}`);
+  const mcpServers = Object.fromEntries(names.map((name) => [name, { url: upstream.url }]));
+  const off = { url: upstream.url, startup_mode: "auto_disabled" };
+  const settings = { persist_auto_disable_to_config: true, health_check_interval: "100ms" };
+  const file = JSON.stringify({ ...settings, mcpServers: { ...mcpServers, off } });
+  await using gateway = await openGateway([], { file });
+  await settle(gateway);
+  await upstream[Symbol.asyncDispose]();
+  await waitFor("it is suspended", () =>
+    gateway.events.some(({ type }) => type === "auto_disable_suspended"),
+  );
+  expect(gateway.upstreams.find("off")?.mode).toBe("auto_disabled");
 });
 
 test("an edit by hand of what an auto-disabled server starts frees it, in the file as well", async () => {
   verifies("PERSIST-AUTO-DISABLE");
   await using upstream = serveHttp({ kind: "status", status: 500 });
-  await using gateway = await openPersisted(upstream.url);
+  await using gateway = await openPersisted(upstream.url, "10m");
   upstream.become("streamable");
   writeFileSync(gateway.path, readFileSync(gateway.path, "utf8").replaceAll("/mcp", "/other"));
   await gateway.configuration.reload();
-  const wanted = { a: "active", l: "lazy_loading" };
-  await waitFor("both are as before", () => Bun.deepEquals(modesInFile(gateway), wanted));
+  await waitFor("both are as before", () => Bun.deepEquals(modesInFile(gateway), AS_BEFORE));
   expect(gateway.upstreams.list().map(({ mode }) => mode)).toEqual(["active", "lazy_loading"]);
 });
 

@@ -391,7 +391,6 @@ test.each([
   ["active", { op: "enable", name: "a" }, "active"],
   ["lazy_loading", { op: "make_lazy", name: "a" }, "lazy_loading"],
   ["lazy_loading", { op: "patch", name: "a", patch: { args: ["1"] }, approve: true }, "lazy_loading"],
-  ["auto_disabled", { op: "auto_disable", name: "a" }, undefined],
 ] as const)(
   "preparePlan() takes an auto-disable out of the file that is over: %s in force, then %o",
   (mode, operation, written) => {
@@ -400,12 +399,20 @@ test.each([
       isByPerson: true,
       known,
     });
-    expect([config.servers[0]?.startupMode, isChange]).toEqual([
-      written ?? "auto_disabled",
-      written !== undefined,
-    ]);
+    expect([config.servers[0]?.startupMode, isChange]).toEqual([written, true]);
   },
 );
+
+test("preparePlan() ends a quarantine over an auto-disable by a changed definition that is approved", () => {
+  const known = { a: { mode: "quarantined", formerMode: "lazy_loading" } } as const;
+  const { config, effects } = plan(
+    file(', "startup_mode": "auto_disabled"'),
+    [{ op: "patch", name: "a", patch: { args: ["1"] }, approve: true }],
+    { isByPerson: true, known },
+  );
+  expect(config.servers[0]?.startupMode).toBe("lazy_loading");
+  expect(effects.quarantined).toEqual([["a", false]]);
+});
 
 test("preparePlan() renames in both forms, and a patch of the name does", () => {
   const list = plan(file(""), [{ op: "rename", name: "a", to: "ä 1" }]);

@@ -49,6 +49,15 @@ test("Metrics.countEvent() measures from the beginning of an attempt to ready, a
   expect(metrics.view().events.get("server_state_changed")).toBe(7);
 });
 
+test("Metrics.countIndexed() counts how late the index was, in the steps of a lag", () => {
+  const metrics = new Metrics();
+  for (const lagMs of [0.5, 40, 7_000]) metrics.countIndexed(lagMs);
+  const { indexLagMs } = metrics.view();
+  expect(indexLagMs).toMatchObject({ count: 3, sum: 7_040.5, max: 7_000 });
+  expect(indexLagMs.buckets).toContainEqual({ le: 1, count: 1 });
+  expect(indexLagMs.buckets.at(-1)).toEqual({ le: 5_000, count: 2 });
+});
+
 test("Metrics forgets the calls of a server that was removed", () => {
   const bus = new EventBus();
   const metrics = new Metrics();

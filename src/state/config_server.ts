@@ -54,6 +54,24 @@ const NAME_LENGTH_MAX = 128;
 /** Control characters, and those that turn the direction of what follows on a terminal or page. */
 const CONTROL = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/u;
 
+/** Names a variable, and a header, may have; what a header may say, references to a secret included (RFC 9110 §5). */
+const VARIABLE = /^[^=\0]+$/;
+const HEADER = /^[\w!#$%&'*+.^`|~-]+$/;
+const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
+const NUL: Verdict = { message: "The text holds a NUL character", advice: "Remove the NUL character" };
+const NO_VARIABLE: Verdict = {
+  message: "No variable can be named so",
+  advice: "Write a name of at least one character, without '='",
+};
+const NO_HEADER: Verdict = {
+  message: "No header can be named so",
+  advice: "Write a name of letters, digits and '-'",
+};
+const NO_HEADER_VALUE: Verdict = {
+  message: "The value holds a character that no header may hold",
+  advice: "Remove line breaks and control characters, and encode what is not Latin-1",
+};
+
 const KINDS: Readonly<Record<string, TransportKind>> = {
   stdio: "stdio",
   local: "stdio",
@@ -84,6 +102,11 @@ export function judgeServerName(name: string): Verdict | undefined {
     return { message: "The name holds a control character", advice: "Remove the control character" };
   if (!name.isWellFormed())
     return { message: "The name holds half a character", advice: "Write the name anew" };
+  if (name === "." || name === "..")
+    return {
+      message: `The name is '${name}', which no address can hold`,
+      advice: "Write a name with a letter or a digit",
+    };
   if (name.includes(":"))
     return {
       message: `The name '${name}' holds ':'`,
@@ -174,11 +197,23 @@ interface Judged {
   readonly issues: readonly { readonly step: PropertyKey | undefined; readonly fault: Fault }[];
 }
 
+type Source = Readonly<Record<string, unknown>>;
+
+/** Where an entry stands. */
+interface Place {
+  readonly path: JsonPath;
+  readonly site: FaultSite;
+  readonly server: string;
+}
+
 /** Validates an entry; keys that are wrong count as absent, so that the rest can be shown. */
 function judge(value: unknown, path: JsonPath, site: FaultSite, server: string): Judged {
   const source = isRecord(value) ? withoutNulls(value) : value;
   const result = serverSchema.safeParse(source);
-  const foreign = isRecord(source) ? prototypeFaults(source, path, site, server) : [];
+  const place = { path, site, server };
+  const foreign = isRecord(source)
+    ? [...prototypeFaults(source, place), ...unusableFaults(source, place)]
+    : [];
   if (result.success) return { entry: result.data, issues: foreign };
   const faults = faultsOfIssues(site, path, result.error, server);
   const issues = faults.map((fault, index) => ({ step: result.error.issues[index]?.path[0], fault }));
@@ -188,18 +223,35 @@ function judge(value: unknown, path: JsonPath, site: FaultSite, server: string):
 }
 
 /** The schema passes over a variable named `__proto__`; here it is one like any other. */
-function prototypeFaults(
-  source: Readonly<Record<string, unknown>>,
-  path: JsonPath,
-  site: FaultSite,
-  server: string,
-): Judged["issues"] {
+function prototypeFaults(source: Source, { path, site, server }: Place): Judged["issues"] {
   return ["env", "headers"].flatMap((step) => {
     const map = source[step];
     if (!isRecord(map) || !Object.hasOwn(map, "__proto__") || typeof map["__proto__"] === "string") return [];
     const verdict = { message: "Expected a string", advice: "Put the value in double quotes" };
     return [{ step, fault: faultAt(site, [...path, step, "__proto__"], verdict, { server }) }];
   });
+}
+
+/** Finds what no program can be started with, and no header be; its start would fail with a word about neither. */
+function unusableFaults(source: Source, { path, site, server }: Place): Judged["issues"] {
+  const issues: Judged["issues"][number][] = [];
+  const tell = (at: readonly [string, ...JsonPath], verdict: Verdict): void =>
+    void issues.push({ step: at[0], fault: faultAt(site, [...path, ...at], verdict, { server }) });
+  const check = (value: unknown, ...at: readonly [string, ...JsonPath]): void => {
+    if (typeof value === "string" && value.includes("\0")) tell(at, NUL);
+  };
+  for (const key of ["command", "working_dir", "cwd"]) check(source[key], key);
+  const { args, env, headers } = source;
+  if (Array.isArray(args)) for (const [at, value] of args.entries()) check(value, "args", at);
+  for (const [name, value] of Object.entries(isRecord(env) ? env : {})) {
+    if (!VARIABLE.test(name)) tell(["env", name], NO_VARIABLE);
+    check(value, "env", name);
+  }
+  for (const [name, value] of Object.entries(isRecord(headers) ? headers : {})) {
+    if (!HEADER.test(name)) tell(["headers", name], NO_HEADER);
+    else if (typeof value === "string" && !HEADER_VALUE.test(value)) tell(["headers", name], NO_HEADER_VALUE);
+  }
+  return issues;
 }
 
 function protocolOf(entry: ServerEntry): string {

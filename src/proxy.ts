@@ -224,8 +224,11 @@ function newsOn(
   { recorder, metrics, traces }: Pick<Records, "recorder" | "metrics" | "traces">,
 ) {
   return {
-    onToolsChange: (server: string, change: ToolsChange): void =>
-      void bus.publish("tools_changed", change, server),
+    ofTools: {
+      onChange: (server: string, change: ToolsChange): void =>
+        void bus.publish("tools_changed", change, server),
+      onIndexed: (lagMs: number): void => metrics.countIndexed(lagMs),
+    },
     onCalls: (calls: readonly CallReport[]): void => {
       metrics.countCalls(calls);
       recorder.noteCalls(calls);
@@ -284,7 +287,7 @@ function assemble(options: ProxyOptions, { store, commit, bus, traces }: Ground)
   const records = makeRecords({ store, bus, redact, traces });
   store.activity.apply(settings.activity);
   const news = newsOn(bus, records);
-  const intake = new Intake({ catalog, index, store, log, onChange: news.onToolsChange });
+  const intake = new Intake({ catalog, index, store, log, ...news.ofTools });
   const moves = new MoveNotes({ catalog, intake, tokens: store.tokens, log });
   bus.subscribe((event) => moves.note(event));
   const { children, serverLogs, care } = makeCare(options, store);

@@ -84,7 +84,7 @@ function numbersOf(deps: MetricsDeps) {
     state: upstreams.state,
     servers: { total: all.length, categories },
     lanes: upstreams.lanes,
-    calls: { inFlight: deps.caller.inFlight },
+    calls: { inFlight: deps.caller.inFlight, queued: deps.caller.queued },
     tools: { known: deps.catalog.size, indexed: deps.index.size },
     events: { lastId: streams.lastId, lag: streams.lag, readers: streams.readerCount },
     activity: deps.activity.counts,
@@ -114,6 +114,7 @@ function metricsView(numbers: Numbers) {
       total,
       success: counted.outcomes.get("success") ?? 0,
       in_flight: calls.inFlight,
+      queued: calls.queued,
       outcomes,
       latency_ms: { ...histogramView(counted.callMs), p50: counted.callP50Ms, p99: counted.callP99Ms },
       servers: [...counted.servers].map(([name, { calls: count, errors, sumMs }]) => ({
@@ -127,7 +128,7 @@ function metricsView(numbers: Numbers) {
     servers: { total: servers.total, ...Object.fromEntries(servers.categories) },
     starting: { processes: laneView(lanes.processes), urls: laneView(lanes.urls) },
     connect_ms: histogramView(counted.connectMs),
-    tools: { known: tools.known, indexed: tools.indexed },
+    tools: { ...tools, index_lag_ms: histogramView(counted.indexLagMs) },
     events: {
       last_id: events.lastId,
       lag: events.lag,
@@ -184,6 +185,7 @@ function callFamilies({ counted, calls, activity, traces, sessions }: Numbers): 
     counter("calls_total", "Calls of tools that ended, by how", outcome),
     histogram("call_duration_seconds", "Time of calls of tools", counted.callMs),
     gauge("calls_in_flight", "Calls that wait for their answer", calls.inFlight),
+    gauge("calls_queued", "Those of them that are in line for a place within the limits", calls.queued),
     counter(
       "server_calls_total",
       "Calls of a server's tools",
@@ -243,6 +245,11 @@ function serverFamilies({ counted, servers, lanes, tools, events }: Numbers): re
     ),
     gauge("tools_known", "Tools in the catalog", tools.known),
     gauge("tools_indexed", "Tools that can be found", tools.indexed),
+    histogram(
+      "index_lag_seconds",
+      "Time from a server's list, which makes it ready, to all of its tools being searchable",
+      counted.indexLagMs,
+    ),
     counter(
       "events_total",
       "Events of this run by type",

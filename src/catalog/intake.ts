@@ -24,6 +24,8 @@ export interface IntakeDeps {
   readonly log: Log;
   /** Told after a server's tools changed, in the catalog and, but for a large list, in the index. */
   readonly onChange?: (server: string, change: ToolsChange) => void;
+  /** Told when the whole of a list is searchable, milliseconds after it came; a server is ready when its list is taken. */
+  readonly onIndexed?: (lagMs: number) => void;
 }
 
 /** Ids of tools. */
@@ -31,6 +33,11 @@ export interface ToolsChange {
   readonly added: readonly string[];
   readonly removed: readonly string[];
   readonly changed: readonly string[];
+}
+
+interface Taking {
+  readonly definitions: readonly unknown[];
+  readonly onIndexed?: () => void;
 }
 
 /** Takes in lists of tools. */
@@ -58,26 +65,32 @@ export class Intake {
 
   /** Takes a server's whole list, as it announced it. */
   take(server: string, definitions: readonly unknown[]): void {
-    this.#tell(server, this.#take(server, definitions));
+    const cameAt = performance.now();
+    const onIndexed = (): void => this.#deps.onIndexed?.(performance.now() - cameAt);
+    this.#tell(server, this.#take(server, { definitions, onIndexed }));
   }
 
-  #take(server: string, definitions: readonly unknown[]): ToolsChange {
+  #take(server: string, { definitions, onIndexed }: Taking): ToolsChange {
     const { catalog, index, store, log } = this.#deps;
     const change = catalog.replace(server, definitions as readonly ToolDefinition[]);
     for (const { name, reason } of change.skipped)
       log.warn("A tool was left out", { server, tool: name, reason });
     const changed = [...change.added, ...change.changed];
-    if (changed.length + change.removed.length === 0) return change;
+    if (changed.length + change.removed.length === 0) {
+      onIndexed?.();
+      return change;
+    }
     const tools = changed.flatMap((id) => catalog.find(id) ?? []);
     const isLarge = tools.length > MAX_UPDATE_AT_ONCE;
     index.update({ tools: isLarge ? [] : tools, removed: change.removed });
     if (isLarge) {
       void index
         .build(tools)
+        .then(onIndexed)
         .catch((error) =>
           log.error("Cannot index the tools of a server", { server, cause: messageOf(error) }),
         );
-    }
+    } else onIndexed?.();
     const rows = catalog.list({ server });
     store.saveTools(
       server,
@@ -102,7 +115,7 @@ export class Intake {
     });
     for (const { removed } of moves) index.update({ removed });
     for (const { to, isStale, definitions, removed } of moves) {
-      const change = this.#take(to, definitions);
+      const change = this.#take(to, { definitions });
       if (isStale) catalog.markStale(to);
       else catalog.markFresh(to);
       this.#tell(to, { ...change, removed: [...removed, ...change.removed] });

@@ -27,21 +27,24 @@ interface Line {
   server: Server;
 }
 
-/** Calls in line now; of the process, as the numbers that show it are. */
-let queued = 0;
-
 /** The limits on calls. */
 export class CallLimits {
   readonly #settings: () => Settings;
   readonly #all: Semaphore;
   /** Of the servers that are called now. */
   readonly #lines = new Map<string, Line>();
+  #queued = 0;
 
   constructor(settings: () => Settings) {
     this.#settings = settings;
     this.#all = new Semaphore(() => placesOf(settings().concurrency), {
       room: () => settings().concurrency.queueSize,
     });
+  }
+
+  /** Calls in line: for a place at their server, or for one of all. */
+  get queued(): number {
+    return this.#queued;
   }
 
   /** Whether a call of the server needs a place at all. */
@@ -96,7 +99,7 @@ export class CallLimits {
     const timer = setTimeout(() => late.abort(), waitMs);
     const ends = signal ? AbortSignal.any([late.signal, signal]) : late.signal;
     let held = own;
-    queued += 1;
+    this.#queued += 1;
     try {
       held ??= await line.semaphore.acquire(ends);
       return both(await this.#all.acquire(ends), held);
@@ -115,7 +118,7 @@ export class CallLimits {
       });
     } finally {
       clearTimeout(timer);
-      queued -= 1;
+      this.#queued -= 1;
     }
   }
 
@@ -140,11 +143,6 @@ export class CallLimits {
       queueSize: queueSize ?? serverConcurrency.queueSize,
     };
   }
-}
-
-/** How many calls of this process wait for a place: at their server, or of all. */
-export function queuedCallCount(): number {
-  return queued;
 }
 
 function placesOf({ maxConcurrentRequests }: ConcurrencySettings): number {

@@ -131,6 +131,11 @@ export class Caller {
     return this.#inFlight.size;
   }
 
+  /** Those of them that wait for a place. */
+  get queued(): number {
+    return this.#limits.queued;
+  }
+
   /** Waits until no call is in flight, `withinMs` at most; calls that begin meanwhile are waited for too. */
   async drain(withinMs: number): Promise<void> {
     const late = Promise.withResolvers<void>();

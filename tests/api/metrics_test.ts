@@ -3,10 +3,10 @@
  */
 import { expect, test } from "bun:test";
 import { makeDefinition } from "../catalog/fixtures.ts";
-import { makeServer } from "../fixtures/upstreams.ts";
+import { makeServer, stdioServer } from "../fixtures/upstreams.ts";
 import { waitFor } from "../fixtures/wait.ts";
 import { API_KEY, openGateway, openProxy, serveTools, settle } from "../gateway/fixtures.ts";
-import type { Gateway } from "../gateway/fixtures.ts";
+import type { Gateway, OpenProxy } from "../gateway/fixtures.ts";
 import { askApi } from "./scenario.ts";
 
 const READ = { annotations: { readOnlyHint: true } };
@@ -41,6 +41,11 @@ async function scrape(gateway: Gateway): Promise<ReadonlyMap<string, number>> {
   return readSeries(await response.text());
 }
 
+/** The same of a whole proxy. */
+async function scrapeProxy(opened: OpenProxy): Promise<ReadonlyMap<string, number>> {
+  return readSeries((await opened.get("/metrics")).text);
+}
+
 async function openBusy() {
   const upstream = serveTools([makeDefinition("look", READ), makeDefinition("fails", READ)], {
     call: (name) => (name === "fails" ? { content: [], isError: true } : undefined),
@@ -64,6 +69,8 @@ async function openBusy() {
   };
 }
 
+/** Enough that they enter the index in slices. */
+const MANY_TOOLS = 3_000;
 /** All tests run before are in the heap that one of the routes shows. */
 const HEAP_TIMEOUT_MS = 60_000;
 
@@ -95,6 +102,105 @@ test("GET /metrics is what Prometheus reads, and counts calls, servers, tools an
     expect(series.get(name)).toBeGreaterThan(0);
   }
   if (process.platform === "linux") expect(series.get("process_open_fds")).toBeGreaterThan(3);
+});
+
+test("GET /metrics tells how many calls are in line within the limits, and none when they are through", async () => {
+  const { promise: gate, resolve: openGate } = Promise.withResolvers<void>();
+  await using upstream = serveTools([makeDefinition("look", READ)], { call: () => gate });
+  await using gateway = await openGateway([upstream.server({ maxConcurrentRequests: 1, queueSize: 2 })]);
+  await settle(gateway);
+  const look = async () => {
+    const series = await scrape(gateway);
+    const { json } = await askApi(gateway, { ask: "GET /metrics" });
+    const { in_flight: inFlight, queued } = (json["data"] as { calls: Record<string, number> }).calls;
+    expect([series.get("mcpproxy_calls_in_flight"), series.get("mcpproxy_calls_queued")]).toEqual([
+      inFlight,
+      queued,
+    ]);
+    return { inFlight: inFlight ?? NaN, queued: queued ?? NaN };
+  };
+  // Tests of the same process may have left some.
+  const { inFlight, queued } = await look();
+  expect(inFlight).toBe(0);
+  const call = () => gateway.metaTools.call("call_tool_read", { name: "s:look", args: {} });
+  const calls = Array.from({ length: 4 }, call);
+  await waitFor("one travels", () => upstream.count("tools/call") === 1);
+  // The fourth found the line full.
+  expect((await Promise.race(calls))["isError"]).toBe(true);
+  expect(await look()).toEqual({ inFlight: 3, queued: queued + 2 });
+  openGate();
+  await Promise.all(calls);
+  expect(await look()).toEqual({ inFlight: 0, queued });
+});
+
+test("GET /metrics tells how many events the streams were not given yet, and none once they were", async () => {
+  await using gateway = await openGateway([]);
+  const response = await gateway.app().request("/events", { headers: WITH_KEY });
+  expect((await scrape(gateway)).get("mcpproxy_event_readers")).toBe(1);
+  for (let at = 0; at < 40; at += 1) gateway.bus.publish("server_removed", { reason: "gone" }, `s${at}`);
+  const { json } = await askApi(gateway, { ask: "GET /metrics" });
+  expect((await scrape(gateway)).get("mcpproxy_event_lag")).toBe(40);
+  expect(json["data"]).toMatchObject({ events: { lag: 40, readers: 1 } });
+  await waitFor("they are given", async () => (await scrape(gateway)).get("mcpproxy_event_lag") === 0);
+  await response.body?.cancel();
+});
+
+test("GET /metrics tells that the event loop was blocked, and for how long", async () => {
+  await using gateway = await openGateway([]);
+  using metrics = gateway.metrics;
+  const look = async () => {
+    const series = await scrape(gateway);
+    const count = series.get("mcpproxy_loop_lag_seconds_count") ?? NaN;
+    return {
+      count,
+      late: count - (series.get('mcpproxy_loop_lag_seconds_bucket{le="0.25"}') ?? NaN),
+      sum: series.get("mcpproxy_loop_lag_seconds_sum") ?? NaN,
+    };
+  };
+  metrics.start();
+  expect(await look()).toEqual({ count: 0, late: 0, sum: 0 });
+  // The loop should have been looked at after 250 ms of them.
+  Bun.sleepSync(600);
+  const seen = await waitFor("it was looked at", async () => {
+    const now = await look();
+    return now.count > 0 ? now : undefined;
+  });
+  expect(seen?.late).toBe(1);
+  expect(seen?.sum).toBeGreaterThan(0.3);
+});
+
+test("GET /metrics of a proxy tells its children, and how late the tools of a ready server are searchable", async () => {
+  const many = Array.from({ length: MANY_TOOLS }, (_, at) => makeDefinition(`look-${at}`, READ));
+  await using small = serveTools([makeDefinition("look", READ)]);
+  await using large = serveTools(many);
+  await using opened = await openProxy([
+    small.server(),
+    makeServer({ name: "off", url: "http://127.0.0.1:9/", startupMode: "disabled" }),
+  ]);
+  const first = await scrapeProxy(opened);
+  expect(first.get("mcpproxy_children")).toBe(0);
+  expect(first.get("mcpproxy_index_lag_seconds_count")).toBe(1);
+  expect(first.get("mcpproxy_index_lag_seconds_sum")).toBeGreaterThan(0);
+
+  await using busy = await openProxy([
+    stdioServer([], { name: "process" }),
+    large.server({ name: "large" }),
+    small.server({ name: "small" }),
+  ]);
+  const series = await waitFor("all lists are searchable", async () => {
+    const seen = await scrapeProxy(busy);
+    return seen.get("mcpproxy_index_lag_seconds_count") === 3 ? seen : undefined;
+  });
+  const indexed = series?.get("mcpproxy_tools_indexed");
+  // Counted no sooner than the last of them can be found.
+  expect(indexed).toBe(series?.get("mcpproxy_tools_known"));
+  expect(indexed).toBeGreaterThan(MANY_TOOLS);
+  expect(series?.get('mcpproxy_index_lag_seconds_bucket{le="0.0025"}')).toBeLessThan(3);
+  expect(series?.get("mcpproxy_children")).toBe(1);
+  expect((await busy.get("/api/v1/metrics")).data).toMatchObject({
+    tools: { known: indexed, indexed, index_lag_ms: { count: 3, max: expect.any(Number) as number } },
+    process: { children: 1 },
+  });
 });
 
 test("the number of series does not grow with what callers send", async () => {

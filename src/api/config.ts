@@ -110,6 +110,9 @@ export function configRoutes(deps: ConfigDeps): Hono<ApiEnv> {
 }
 
 function addHistory(routes: Hono<ApiEnv>, { configuration, history }: ConfigDeps): void {
+  // The text in force is not among the kept ones, and is wanted where the file is broken.
+  const read = (id: string): string =>
+    id === String(configuration.revision) ? configuration.text : history.read(id);
   routes.get("/history", (context) =>
     answer(context, { revision: configuration.revision, entries: history.list() }),
   );
@@ -121,12 +124,12 @@ function addHistory(routes: Hono<ApiEnv>, { configuration, history }: ConfigDeps
       });
     }
     const to = context.req.query("to");
-    const after = to === undefined ? configuration.text : history.read(to);
-    return answer(context, { from, to: to ?? "now", diff: history.diff(history.read(from), after) });
+    const after = to === undefined ? configuration.text : read(to);
+    return answer(context, { from, to: to ?? "now", diff: history.diff(read(from), after) });
   });
   routes.post("/rollback", async (context) => {
     const body = await readBody(context, rollbackBody);
-    const back = await configuration.rollback(history.read(body.id), {
+    const back = await configuration.rollback(read(body.id), {
       summary: `rollback to ${body.id}`,
       approve: body.approve === true && operatorOf(context).isPerson,
     });

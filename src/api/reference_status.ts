@@ -5,7 +5,7 @@
  */
 import { z } from "zod";
 
-import { count, time } from "./reference_entry.ts";
+import { count, texts, time } from "./reference_entry.ts";
 import type { RouteTable } from "./reference_entry.ts";
 import { categoryShape, serverStatsShape } from "./reference_servers.ts";
 
@@ -24,6 +24,13 @@ const statusShape = z.strictObject({
   last_event_id: count.describe(
     "A stream that begins after it misses nothing of what comes after this answer",
   ),
+  config_error: z
+    .string()
+    .optional()
+    .describe("Why the file as it stands is not in force, with line and column; agents are not told"),
+  restart_required: texts
+    .optional()
+    .describe("Settings of the file that hold from the next start; agents are not told"),
   upstream_stats: serverStatsShape.extend({
     servers: z
       .record(
@@ -52,6 +59,7 @@ export const metricsShape = z.strictObject({
     total: count,
     success: count,
     in_flight: count,
+    queued: count.describe("Of those in flight: in line for a place within the limits"),
     outcomes: z.record(z.string(), count),
     latency_ms: spread.extend({ p50: z.number(), p99: z.number() }),
     servers: z.array(z.strictObject({ name: z.string(), calls: count, errors: count, mean_ms: z.number() })),
@@ -68,7 +76,13 @@ export const metricsShape = z.strictObject({
   }),
   starting: z.strictObject({ processes: lane, urls: lane }),
   connect_ms: spread,
-  tools: z.strictObject({ known: count, indexed: count }),
+  tools: z.strictObject({
+    known: count,
+    indexed: count,
+    index_lag_ms: spread.describe(
+      "From a server's list, which makes it ready, to its tools being searchable",
+    ),
+  }),
   events: z.strictObject({
     last_id: count,
     lag: count,

@@ -68,11 +68,19 @@ export function statusView(deps: StatusDeps, principal?: Principal) {
     data_dir: deps.settings().dataDir,
     sessions: deps.sessionCount(),
     last_event_id: deps.streams.lastId,
+    ...configView(deps, principal),
     upstream_stats: {
       ...serverStats(servers, deps),
       servers: Object.fromEntries(servers.map((upstream) => [upstream.server.name, briefly(upstream, deps)])),
     },
   };
+}
+
+/** What a person has to do about the configuration; no matter of an agent. */
+function configView({ configuration }: StatusDeps, principal: Principal | undefined) {
+  if (principal?.kind === "agent") return {};
+  const { trouble, restartRequired } = configuration;
+  return { restart_required: restartRequired, ...(trouble === undefined ? {} : { config_error: trouble }) };
 }
 
 /** The counts alone, without a word on each server. */

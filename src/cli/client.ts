@@ -14,10 +14,9 @@ import type { ErrorCode } from "../core/errors.ts";
 import type { Settings } from "../core/settings.ts";
 import { VERSION } from "../core/version.ts";
 import { explainFetch } from "../lib/fetch_fault.ts";
-import { loadConfig } from "../state/config.ts";
 import { openApiKey, readApiKey } from "../state/api_key.ts";
-import { readDaemonNote } from "../state/daemon.ts";
 import type { CommandIo, GlobalFlags } from "./command.ts";
+import { locate } from "./locate.ts";
 
 const REQUEST_TIMEOUT_MS = 10_000;
 /** A registry may take its time for each of several pages. */
@@ -180,14 +179,13 @@ function withBody(method: "POST" | "PATCH", body: unknown, timeoutMs: number): I
 /**
  * Finds the proxy to speak to: the one at `--url` or `MCPPROXY_URL`, else the one that serves the data dir.
  *
- * @throws {ProxyError} `NOT_REACHABLE` when none runs there.
+ * @throws {ProxyError} `NOT_REACHABLE` when none runs there; `CONFIG_INVALID` when the configuration says nothing usable.
  */
 export async function findDaemon(flags: GlobalFlags, io: CommandIo): Promise<ApiClient> {
   const url = flags.url ?? (io.env["MCPPROXY_URL"] || undefined);
   if (url !== undefined)
     return new ApiClient({ url: readUrl(url), key: io.env["MCPPROXY_API_KEY"] || undefined });
-  const { dataDir, settings } = await locate(flags, io);
-  const note = readDaemonNote(dataDir);
+  const { dataDir, settings, note } = await locate(flags, io);
   if (note === undefined) throw notRunning(`no proxy serves the data dir '${dataDir}'`);
   const socket = join(dataDir, SOCKET_NAME);
   const hasSocket = existsSync(socket);
@@ -217,23 +215,6 @@ function readUrl(text: string): string {
   throw new ProxyError("USAGE", `Cannot reach '${text}': it is no http address`, {
     hint: "Give --url or MCPPROXY_URL as in http://127.0.0.1:8080",
   });
-}
-
-async function locate(
-  flags: GlobalFlags,
-  io: CommandIo,
-): Promise<{ readonly dataDir: string; readonly settings: Settings | undefined }> {
-  const { env, cwd, home } = io;
-  try {
-    const { config: path, dataDir } = flags;
-    const { settings } = await loadConfig({ path, dataDir, env, cwd, home, create: false });
-    return { dataDir: settings.dataDir, settings };
-  } catch (error) {
-    // A broken or missing file must not keep an operator from a proxy that runs.
-    if (flags.config !== undefined) throw error;
-    const dataDir = flags.dataDir ?? env["MCPPROXY_DATA_DIR"] ?? join(home, ".mcpproxy");
-    return { dataDir, settings: undefined };
-  }
 }
 
 function notRunning(detail: string, cause?: unknown): ProxyError {

@@ -1,5 +1,5 @@
 /**
- * `mcpproxy config`: check and schema without a daemon; history, diff and rollback through it.
+ * `mcpproxy config`: check, schema, history, diff and rollback.
  *
  * Owns what these commands print and their exit codes. Invariants: checking writes nothing, not even a default
  * file; faults of single servers fail the check too, as such a server would never start; no secret of the
@@ -10,8 +10,8 @@ import { oneLine } from "../lib/log.ts";
 import { faultsOf, formatFaults, loadConfig } from "../state/config.ts";
 import { configJsonSchema } from "../state/config_schema.ts";
 import type { Fault, Finding } from "../core/model.ts";
-import { findDaemon } from "./client.ts";
 import type { CommandIo, GlobalFlags } from "./command.ts";
+import { findKeeper } from "./config_offline.ts";
 import { readWords, runVerb, usageOf } from "./help.ts";
 import { cleanText, printData } from "./output.ts";
 import { formatTable } from "./table.ts";
@@ -76,23 +76,20 @@ interface HistoryEntry {
   readonly revision?: number;
 }
 
-/**
- * Lists the earlier texts that are kept, the newest first.
- *
- * @throws ProxyError `NOT_REACHABLE` when no proxy runs
- */
+/** Lists the earlier texts that are kept, the newest first. */
 async function runConfigHistory(args: readonly string[], io: CommandIo): Promise<number> {
   const { flags } = readWords("config history", args);
-  const { data } = await (await findDaemon(flags, io)).get("/config/history");
+  const data = await (await findKeeper(flags, io)).list();
   if (flags.isJson) {
     printData(data, flags, io);
     return 0;
   }
   const { revision, entries } = data as {
-    readonly revision: number;
+    readonly revision?: number;
     readonly entries: readonly HistoryEntry[];
   };
-  io.stdout(`Revision ${revision} is in force; ${count(entries.length, "earlier text")} kept\n`);
+  const state = revision === undefined ? "No proxy runs" : `Revision ${revision} is in force`;
+  io.stdout(`${state}; ${count(entries.length, "earlier text")} kept\n`);
   if (entries.length === 0) return 0;
   const rows = entries.map(({ id, time, bytes, revision: of }) => [
     id,
@@ -108,11 +105,10 @@ async function runConfigHistory(args: readonly string[], io: CommandIo): Promise
 async function runConfigDiff(args: readonly string[], io: CommandIo): Promise<number> {
   const { flags, positionals } = readWords("config diff", args);
   const [from = "", to] = positionals;
-  const query = new URLSearchParams({ from, ...(to === undefined ? {} : { to }) });
-  const { data } = await (await findDaemon(flags, io)).get(`/config/diff?${query.toString()}`);
+  const data = await (await findKeeper(flags, io)).diff(from, to);
   const { diff } = data as { readonly diff: string };
   if (flags.isJson) printData(data, flags, io);
-  else io.stdout(cleanText(diff));
+  else if (diff !== "") io.stdout(`${cleanText(diff)}\n`);
   return 0;
 }
 
@@ -120,8 +116,7 @@ async function runConfigDiff(args: readonly string[], io: CommandIo): Promise<nu
 async function runConfigRollback(args: readonly string[], io: CommandIo): Promise<number> {
   const { flags, positionals, values } = readWords("config rollback", args);
   const [id = ""] = positionals;
-  const api = await findDaemon(flags, io);
-  const { data } = await api.post("/config/rollback", { id, approve: values["approve"] === true });
+  const data = await (await findKeeper(flags, io)).rollback(id, values["approve"] === true);
   const { revision, warning, changes } = data as {
     readonly revision: number;
     readonly warning?: string;

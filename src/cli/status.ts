@@ -24,6 +24,8 @@ interface StatusData {
   readonly pid: number;
   readonly uptime_ms: number;
   readonly sessions: number;
+  readonly config_error?: string;
+  readonly restart_required?: readonly string[];
   readonly upstream_stats: Readonly<Record<string, unknown>>;
 }
 
@@ -34,7 +36,7 @@ interface Overview {
 
 /** What changes the picture. */
 const TYPES =
-  "proxy_state_changed,server_added,server_removed,server_renamed,server_state_changed,tools_changed,session_opened,session_closed,config_committed,config_reloaded";
+  "proxy_state_changed,server_added,server_removed,server_renamed,server_state_changed,tools_changed,session_opened,session_closed,config_committed,config_reloaded,config_invalid";
 /** On a terminal the first ones that need a look. */
 const MAX_LINES = 24;
 
@@ -58,7 +60,12 @@ export async function runStatus(args: readonly string[], io: CommandIo): Promise
   const now = Date.now();
   const lines =
     columns === undefined
-      ? [headOf(data.status, style), "", ...serverLines(data.servers, { columns, style, now })]
+      ? [
+          headOf(data.status, style),
+          ...configLines(data.status, style),
+          "",
+          ...serverLines(data.servers, { columns, style, now }),
+        ]
       : overviewLines(data, { columns, style, now, height: MAX_LINES });
   io.stdout(lines.map((line) => `${line}\n`).join(""));
   return 0;
@@ -80,6 +87,14 @@ function headOf(
   const counts = `${num(stats, "connected_servers")} of ${num(stats, "total_servers")} servers connected`;
   const tools = countText(num(stats, "total_tools"), "tool");
   return `${style.bold(`mcpproxy ${version}`)} ${paint(state)} on ${oneLine(listen_addr)} (pid ${pid}): ${counts}, ${tools}`;
+}
+
+/** What waits for a person's hand on the configuration. */
+function configLines({ config_error: error, restart_required: waiting = [] }: StatusData, style: Style) {
+  return [
+    ...(error === undefined ? [] : [style.red(oneLine(`The file as it stands is not in force: ${error}`))]),
+    ...(waiting.length === 0 ? [] : [style.yellow(`Waits for a restart: ${oneLine(waiting.join(", "))}`)]),
+  ];
 }
 
 function num(stats: Readonly<Record<string, unknown>>, key: string): number {
@@ -116,7 +131,9 @@ function overviewLines(
     )
     .toSorted((a, b) => (a.since < b.since ? 1 : -1));
   const counts = `${kinds.join(", ") || "no servers"}; ${countText(status.sessions, "session")}; up ${ageText(status.uptime_ms)}`;
-  const head = [...wrapText(headOf(status, style), columns), ...wrapText(counts, columns)];
+  const head = [headOf(status, style), counts, ...configLines(status, style)].flatMap((line) =>
+    wrapText(line, columns),
+  );
   const room = Math.max(2, height - head.length - 1);
   return [
     ...head,

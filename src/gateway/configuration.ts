@@ -19,16 +19,19 @@ import { differenceOf } from "../state/config_difference.ts";
 import type { Difference } from "../state/config_difference.ts";
 import { preparePlan } from "../state/config_plan.ts";
 import type { Plan, PlanOperation } from "../state/config_plan.ts";
+import { restoreConfig } from "../state/config_restore.ts";
 import { readSettled, takeSettled, watchConfig } from "../state/config_watch.ts";
 import type { ConfigWatch } from "../state/config_watch.ts";
 import { definitionHash } from "../state/definition.ts";
 import type { LoadedConfig } from "../state/loaded_config.ts";
 import type { Store } from "../state/store.ts";
 import type { Upstreams } from "../upstream/upstreams.ts";
-import { effectsByHand, effectsOfRollback } from "./approval.ts";
+import { effectsByHand } from "./approval.ts";
 import { AutoDisableWriter } from "./auto_disable_writer.ts";
 import { changeOf, countsOf, summaryOf } from "./change_summary.ts";
-import { assertMayChange, assertMayReplace } from "./permission.ts";
+import { sinceStart, waitingSettings } from "./next_start.ts";
+import { assertMayChange } from "./permission.ts";
+import { planRollback } from "./rollback.ts";
 import { tryOut } from "./trials.ts";
 
 /** A plan made against a file that keeps changing is made anew so often, when nobody named its base. */
@@ -92,7 +95,7 @@ export class Configuration implements AsyncDisposable {
     this.#autoDisables = new AutoDisableWriter({
       ...options,
       isOn: () => this.settings.persistAutoDisableToConfig,
-      write: (operationsNow) => this.#onLatest(true, () => this.#writeOwn(operationsNow())),
+      write: (operationsNow) => this.#onLatest({ mayRetry: true }, () => this.#writeOwn(operationsNow())),
     });
   }
 
@@ -135,6 +138,11 @@ export class Configuration implements AsyncDisposable {
     return this.#told?.message;
   }
 
+  /** Settings of the file that hold from the next start, as they differ from those of this one. */
+  get restartRequired(): readonly string[] {
+    return waitingSettings(this.#options.loaded.config, this.config);
+  }
+
   /** The groups and who is in them. */
   get groups(): Groups {
     this.#groups ??= new Groups(this.settings.groups, this.config.servers);
@@ -152,7 +160,7 @@ export class Configuration implements AsyncDisposable {
     const tried = new Set<string>();
     for (;;) {
       const done = await this.#onLatest(
-        request.revision === undefined,
+        { mayRetry: request.revision === undefined },
         (isLatest): Change | readonly Server[] | undefined => {
           assertMayChange(request.operations, this.settings);
           this.#checkRevision(request.revision);
@@ -174,7 +182,7 @@ export class Configuration implements AsyncDisposable {
 
   /**
    * Puts an earlier text in force. A quarantine stays, and a definition nobody approved is quarantined, unless
-   * `approve` is given.
+   * `approve` is given. A file that cannot be used gives way, and is kept beside the backups.
    *
    * @throws {ProxyError} as {@link change} does.
    */
@@ -183,19 +191,19 @@ export class Configuration implements AsyncDisposable {
     options: { readonly summary: string; readonly approve: boolean },
   ): Promise<Change> {
     const loaded = await this.#options.parse(text);
-    return this.#onLatest(true, () => {
-      const difference = differenceOf(this.config, loaded.config);
-      assertMayReplace(this.settings, { difference, settings: loaded.config.settings });
+    return this.#onLatest({ mayRetry: true, isOverFaults: true }, (_, isFaulty) => {
       const { upstreams, store } = this.#options;
-      const effects = effectsOfRollback(difference, {
-        approves: options.approve || !this.settings.quarantineEnabled,
+      const plan = planRollback(loaded, {
+        from: this.config,
+        approve: options.approve,
         known: (name) => {
           const mode = upstreams.find(name)?.mode;
           return mode && { mode, approvedHash: store.findServer(name)?.approvedHash };
         },
       });
-      const plan = rolledBack(loaded, { difference, effects });
-      return this.#commit(plan, { summary: options.summary, isRollback: true, tell: () => {} });
+      const beside = isFaulty ? { warning: this.#restore() } : {};
+      const how = { summary: options.summary, isRollback: true, tell: () => {} };
+      return { ...beside, ...this.#commit(this.#toTell(plan), how) };
     });
   }
 
@@ -243,14 +251,23 @@ export class Configuration implements AsyncDisposable {
    * Acts alone: first on what is known, because a commit finds out by itself whether the file is another; when that
    * came to nothing, on the file as it stands, and once more when somebody saved it meanwhile.
    *
-   * @param act gives undefined when it needs the latest and is not told so.
+   * @param act gives undefined when it needs the latest and is not told so; with `isOverFaults` it acts over a file that
+   * cannot be used, too, and is told so.
    */
-  async #onLatest<Done>(mayRetry: boolean, act: (isLatest: boolean) => Done | undefined): Promise<Done> {
+  async #onLatest<Done>(
+    { mayRetry, isOverFaults = false }: { readonly mayRetry: boolean; readonly isOverFaults?: boolean },
+    act: (isLatest: boolean, isFaulty: boolean) => Done | undefined,
+  ): Promise<Done> {
     const release = await this.#writer.acquire();
+    const excuse = (error: unknown): boolean => {
+      if (isGone(error)) return false;
+      if (isOverFaults && isOfFile(error)) return true;
+      throw error;
+    };
     const once = async (triesLeft: number): Promise<Done> => {
-      await this.#takeSettled().catch(unlessGone);
+      const isFaulty = await this.#takeSettled().then(() => false, excuse);
       try {
-        return act(true) as Done;
+        return act(true, isFaulty) as Done;
       } catch (error) {
         const isOvertaken = error instanceof ProxyError && error.code === "CONFIG_CONFLICT";
         if (!isOvertaken || !mayRetry || triesLeft <= 1) throw error;
@@ -264,10 +281,10 @@ export class Configuration implements AsyncDisposable {
     }
   }
 
-  #onKnown<Done>(act: (isLatest: boolean) => Done | undefined): Done | undefined {
+  #onKnown<Done>(act: (isLatest: boolean, isFaulty: boolean) => Done | undefined): Done | undefined {
     if (this.#told !== undefined) return undefined;
     try {
-      return act(false);
+      return act(false, false);
     } catch (error) {
       if (error instanceof ProxyError && error.code !== "CONFIG_UNWRITABLE") return undefined;
       throw error;
@@ -276,7 +293,7 @@ export class Configuration implements AsyncDisposable {
 
   #prepare({ operations, isLenient = false, isByPerson }: ChangeRequest): Plan {
     const { upstreams, store } = this.#options;
-    return preparePlan(this.#loaded, {
+    const plan = preparePlan(this.#loaded, {
       operations,
       isLenient,
       isByPerson,
@@ -287,6 +304,20 @@ export class Configuration implements AsyncDisposable {
         return { mode: upstream.mode, definitionHash: defined, approvedHash, formerMode };
       },
     });
+    return this.#toTell(plan);
+  }
+
+  #toTell(plan: Plan): Plan {
+    const { config: started } = this.#options.loaded;
+    return { ...plan, difference: sinceStart(plan.difference, { started, now: plan.config }) };
+  }
+
+  /** Gives the file the text in force again. */
+  #restore(): string {
+    const { commit, log } = this.#options;
+    const path = restoreConfig({ path: this.config.path, text: commit.text, history: commit.history });
+    log.warn("The configuration that cannot be used gave way; it is kept", { path });
+    return `What stood in the file is kept as '${path}'`;
   }
 
   #checkRevision(wanted: number | undefined): void {
@@ -401,7 +432,8 @@ export class Configuration implements AsyncDisposable {
     }
     this.#tried = text;
     const loaded = await this.#options.parse(text);
-    const difference = differenceOf(this.config, loaded.config);
+    const { config: started } = this.#options.loaded;
+    const difference = sinceStart(differenceOf(this.config, loaded.config), { started, now: loaded.config });
     const effects = effectsByHand(difference, loaded.config.servers);
     const revision = commit.adopt(text, effects);
     const change = changeOf(difference);
@@ -453,27 +485,11 @@ function reviewedBy({ approved = [], quarantined = [], cleared = [] }: CommitEff
 }
 
 /** A file that is gone is written anew by the next change; any other trouble with it has to be mended first. */
-function unlessGone(error: unknown): void {
+function isGone(error: unknown): boolean {
   const cause = error instanceof ProxyError && error.code === "CONFIG_UNREADABLE" ? error.cause : undefined;
-  if ((cause as { readonly code?: unknown } | undefined)?.code !== "ENOENT") throw error;
+  return (cause as { readonly code?: unknown } | undefined)?.code === "ENOENT";
 }
 
-function rolledBack(
-  loaded: LoadedConfig,
-  parts: { readonly difference: Difference; readonly effects: CommitEffects },
-): Plan {
-  const { added, restarted, updated } = parts.difference;
-  const names = [...added, ...restarted, ...updated].map(({ name }) => name);
-  const { config, text } = loaded;
-  return {
-    loaded,
-    config,
-    text,
-    ...parts,
-    refused: [],
-    unchanged: [],
-    updated: names,
-    trials: [],
-    isChange: true,
-  };
+function isOfFile(error: unknown): boolean {
+  return error instanceof ProxyError && ["CONFIG_INVALID", "CONFIG_UNREADABLE"].includes(error.code);
 }

@@ -20,7 +20,10 @@ export interface DoctorDeps {
   readonly upstreams: Pick<Upstreams, "list" | "state">;
   readonly catalog: Pick<Catalog, "count" | "size">;
   readonly index: { readonly size: number };
-  readonly configuration: Pick<Configuration, "config" | "settings" | "isDegraded" | "trouble">;
+  readonly configuration: Pick<
+    Configuration,
+    "config" | "settings" | "isDegraded" | "trouble" | "restartRequired"
+  >;
   readonly store: Pick<Store, "findServer" | "activity">;
   /** Where `${env:…}` is looked up. */
   readonly env: Environment;
@@ -134,7 +137,7 @@ export class Doctor {
   }
 
   #configFindings(): Finding[] {
-    const { config, trouble, isDegraded } = this.#deps.configuration;
+    const { config, trouble, isDegraded, restartRequired } = this.#deps.configuration;
     const findings: Finding[] = config.faults.map(({ file, line, column, key, message, advice, server }) => ({
       level: "error",
       code: "CONFIG_FAULT",
@@ -151,6 +154,11 @@ export class Doctor {
       const message = "A change stands in the file, but not in the database yet; it is tried again";
       const hint = "Check free space and permissions of the data dir";
       findings.push({ level: "error", code: "COMMIT_UNFINISHED", message, hint });
+    }
+    if (restartRequired.length > 0) {
+      const message = `The file has other settings than the proxy was started with: ${restartRequired.join(", ")}`;
+      const hint = "Restart the proxy, or take them back";
+      findings.push({ level: "warning", code: "RESTART_NEEDED", message, hint });
     }
     return [...findings, ...config.findings];
   }

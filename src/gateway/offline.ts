@@ -6,18 +6,23 @@
  * runs meanwhile; what stands in the file is taken first, as a start would; nothing is connected. Editing the file
  * without the database was rejected: a server that was added so would pass for one a person wrote there.
  */
+import { ProxyError } from "../core/errors.ts";
 import { ConfigCommit } from "../state/config_commit.ts";
 import { preparePlan } from "../state/config_plan.ts";
+import { restoreConfig } from "../state/config_restore.ts";
 import { definitionHash } from "../state/definition.ts";
+import { LoadedConfig } from "../state/loaded_config.ts";
 import { Store } from "../state/store.ts";
 import { modeInForce } from "../upstream/transition.ts";
 import { takeFile } from "./approval.ts";
 import { summaryOf } from "./change_summary.ts";
 import { assertMayChange } from "./permission.ts";
+import { planRollback } from "./rollback.ts";
 import type { StartupMode, Server } from "../core/model.ts";
 import type { Log } from "../lib/log.ts";
+import type { ParseOptions } from "../state/config.ts";
+import type { ConfigHistory } from "../state/config_history.ts";
 import type { PlanOperation } from "../state/config_plan.ts";
-import type { LoadedConfig } from "../state/loaded_config.ts";
 import type { Change } from "./configuration.ts";
 
 /** What is asked for. */
@@ -60,6 +65,67 @@ export async function changeOffline(
   const { text, effects } = plan;
   const done = commit.commit({ text, effects, summary: `${summaryOf(operations)}, while no proxy ran` });
   return { ...done, plan };
+}
+
+/** A way back to a kept text. */
+export interface OfflineRollback {
+  /** As the history lists it. */
+  readonly id: string;
+  /** Whether a person vouches for all that is started by it. */
+  readonly approve: boolean;
+  readonly history: ConfigHistory;
+  readonly dataDir: string;
+  /** How the file is read. */
+  readonly options: ParseOptions;
+  readonly log: Log;
+}
+
+/**
+ * Puts a kept text in the file, and makes it durable.
+ *
+ * @param given undefined when the file cannot be used: then it gives way, and is kept beside the backups
+ * @throws {ProxyError} as {@link changeOffline} does; `REVISION_UNKNOWN`; `CONFIG_INVALID` when the text is of another data dir
+ */
+export async function rollbackOffline(
+  given: LoadedConfig | undefined,
+  { id, approve, history, dataDir, options, log }: OfflineRollback,
+): Promise<Change> {
+  const { path } = options;
+  const target = LoadedConfig.parse(history.read(id), options);
+  await using store = Store.open({ dataDir, log });
+  const kept = given === undefined ? restoreOver(target, { history, dataDir }) : {};
+  await using commit = ConfigCommit.open({ path, store, dataDir, log });
+  const from = given && takeFile(given, { store, commit }).config;
+  const servers = new Map((from ?? target.config).servers.map((server) => [server.name, server]));
+  const plan = planRollback(target, {
+    from,
+    approve,
+    known: (name) => {
+      const server = servers.get(name);
+      return server && { mode: modeOf(server, store), approvedHash: store.findServer(name)?.approvedHash };
+    },
+  });
+  const { text, effects } = plan;
+  const summary = `rollback to ${id}, while no proxy ran`;
+  return { ...kept, ...commit.commit({ text, effects, summary, isRollback: true }), plan };
+}
+
+/** Where nothing could be read of the file but its data dir, perhaps not that, the text has to name the same one. */
+function restoreOver(
+  { config, text }: LoadedConfig,
+  { history, dataDir }: Pick<OfflineRollback, "history" | "dataDir">,
+): { readonly warning: string } {
+  const { path, settings } = config;
+  if (settings.dataDir !== dataDir) {
+    throw new ProxyError(
+      "CONFIG_INVALID",
+      `Cannot go back: the text is of the data dir '${settings.dataDir}'`,
+      {
+        hint: "Name it with --data-dir",
+      },
+    );
+  }
+  return { warning: `What stood in the file is kept as '${restoreConfig({ path, text, history })}'` };
 }
 
 /** The mode that file, database and approval mean. */

@@ -2,10 +2,11 @@
  * How the proxy stands, and the probes of whoever watches it.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
 import { makeDefinition } from "../catalog/fixtures.ts";
 import { makeServer } from "../fixtures/upstreams.ts";
 import { waitFor } from "../fixtures/wait.ts";
-import { openGateway, serveTools, settle } from "../gateway/fixtures.ts";
+import { API_KEY, openGateway, serveTools, settle } from "../gateway/fixtures.ts";
 import type { Gateway, ToolUpstream } from "../gateway/fixtures.ts";
 import { VERSION } from "../../src/core/version.ts";
 import { verifies } from "../requirements.ts";
@@ -121,4 +122,29 @@ test("the probes have the bodies that scripts look at", async () => {
   expect(await bodyOf("/livez")).toEqual({ status: "ok" });
   expect(await bodyOf("/readyz")).toEqual({ ready: true });
   expect(await bodyOf("/startupz")).toEqual({ settled: true });
+});
+
+test("GET /status tells an operator what is to be done about the configuration, and an agent nothing", async () => {
+  verifies("CONFIG-FAULT-PLACE");
+  await using own = await openGateway([], { file: '{ "mcpServers": [] }' });
+  const grant = { servers: ["*"], groups: [], permissions: ["read"], expiresAt: Date.now() + 1e7 } as const;
+  const { secret } = own.tokens.create({ name: "bot", ...grant });
+  const status = async (key: string): Promise<Readonly<Record<string, unknown>>> => {
+    const { json } = await askApi(own, { ask: "GET /status", headers: { "x-api-key": key } });
+    return json["data"] as Readonly<Record<string, unknown>>;
+  };
+  const edit = async (text: string): Promise<void> => {
+    writeFileSync(own.path, text);
+    await own.configuration.reload();
+  };
+  expect(await status(API_KEY)).toMatchObject({ restart_required: [] });
+  await edit('{ "listen": "127.0.0.1:1", "mcpServers": [] }');
+  await edit('{ "listen": "127.0.0.1:1" "mcpServers": [] }');
+  expect(await status(API_KEY)).toMatchObject({
+    restart_required: ["listen"],
+    config_error: expect.stringContaining("1:27") as string,
+  });
+  const told = await status(secret);
+  expect(told).toMatchObject({ running: true });
+  expect(told).not.toContainAnyKeys(["config_error", "restart_required"]);
 });

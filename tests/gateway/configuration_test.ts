@@ -328,6 +328,60 @@ test("Configuration.rollback() takes an unnoticed edit first, keeps it, and can 
   expect(gateway.upstreams.find("a")?.mode).toBe("disabled");
 });
 
+test.each([
+  ["a comma is missing", (text: string) => text.replace("15,", "15")],
+  ["it is no UTF-8", () => new Uint8Array([0x7b, 0xff, 0x7d])],
+])("Configuration.rollback() replaces a file that cannot be used and keeps it: %s", async (_, spoil) => {
+  verifies("CONFIG-ROLLBACK");
+  await using gateway = await openGateway([], { file: FILE });
+  const { configuration, path, history } = gateway;
+  await configuration.change({ ...byPerson, operations: [{ op: "make_lazy", name: "a" }] });
+  const good = readFileSync(path, "utf8");
+  const [first] = history.list();
+  const back = () =>
+    configuration.rollback(history.read(first?.id ?? ""), { summary: "back", approve: false });
+  writeFileSync(path, good.replace("{", '{ "read_only_mode": true,'));
+  await configuration.reload();
+  const broken = Buffer.from(spoil(readFileSync(path, "utf8")));
+  writeFileSync(path, broken);
+  await configuration.reload();
+  expect(configuration.trouble).toBeString();
+  // What is refused displaces nothing.
+  expect(await failureOf(back)).toMatchObject({ code: "MANAGEMENT_REFUSED" });
+  expect(readFileSync(path)).toEqual(broken);
+  writeFileSync(path, good);
+  await configuration.reload();
+  writeFileSync(path, broken);
+  const { warning } = await back();
+  expect([readFileSync(path, "utf8"), configuration.trouble]).toEqual([FILE, undefined]);
+  const kept = /'(.*conflict-.*)'/.exec(warning ?? "")?.[1] ?? "";
+  expect(readFileSync(kept)).toEqual(broken);
+  // The text that was in force is a revision, the broken one never was.
+  expect(history.read(history.list()[0]?.id ?? "")).toBe(good);
+  await configuration.reload();
+  expect([configuration.trouble, configuration.revision]).toEqual([undefined, gateway.commit.revision]);
+});
+
+test("Configuration.restartRequired compares with the start: what is taken back waits for nothing", async () => {
+  await using gateway = await openGateway([], { file: FILE });
+  const { configuration, path, events } = gateway;
+  const moved = FILE.replace("{", '{ "listen": "127.0.0.1:1", "logging": { "level": "warn" },');
+  const edit = async (text: string): Promise<unknown> => {
+    writeFileSync(path, text);
+    await configuration.reload();
+    return events.findLast(({ type }) => type === "config_reloaded")?.data;
+  };
+  const both = ["listen", "logging"];
+  expect(await edit(moved)).toMatchObject({ settings: both, restartRequired: both });
+  expect(configuration.restartRequired).toEqual(both);
+  const patch = { logging: null, tools_limit: 3 };
+  const { plan } = await configuration.change({ ...byPerson, operations: [{ op: "settings", patch }] });
+  expect(plan.difference).toMatchObject({ settings: ["logging", "tools_limit"], restartRequired: [] });
+  expect(configuration.restartRequired).toEqual(["listen"]);
+  expect(await edit(FILE)).toMatchObject({ settings: ["listen", "tools_limit"], restartRequired: [] });
+  expect(configuration.restartRequired).toEqual([]);
+});
+
 test("Configuration.rollback() frees nothing from quarantine, also when the old text knew of none", async () => {
   verifies("CONFIG-ROLLBACK", "APPROVAL-GATE");
   await using upstream = serveTools([makeDefinition("one")]);

@@ -104,7 +104,8 @@ async function summaryOf(context: Context<ApiEnv>, activity: Activity) {
   }
   const to = Date.now();
   const from = to - ms;
-  const tallies = await activity.tally({ from });
+  const { types } = filterOf(context);
+  const tallies = await activity.tally({ types, from });
   const count = (status?: ActivityStatus): number =>
     sumOf(tallies.filter((tally) => status === undefined || tally.status === status));
   const byServer = Map.groupBy(tallies, ({ server }) => server);

@@ -84,7 +84,10 @@ export const ACTIVITY_ROUTES = {
     id: "sumUpActivity",
     tag: "activity",
     summary: "Counts what was done in a time",
-    query: { period: z.string().optional().describe("1h, 24h, 7d, 30d; 24h unless said") },
+    query: {
+      period: z.string().optional().describe("1h, 24h, 7d, 30d; 24h unless said"),
+      type: filterQuery.type,
+    },
     data: z.strictObject({
       period: z.string(),
       total_count: count,

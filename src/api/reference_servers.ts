@@ -209,7 +209,11 @@ export const SERVER_ROUTES = {
     id: "listServerTools",
     tag: "servers",
     summary: "Lists the tools of a server; none while it is quarantined",
-    data: z.strictObject({ server_name: z.string(), tools: z.array(toolShape), count }),
+    data: z.strictObject({
+      server_name: z.string(),
+      tools: z.array(toolShape.extend({ enabled: z.boolean() })),
+      count,
+    }),
     errors: ["SERVER_UNKNOWN"],
   },
   "GET /api/v1/servers/:name/logs": {

@@ -47,9 +47,10 @@ export function serverRoutes(deps: ServersDeps): Hono<ApiEnv> {
     const name = context.req.param("name");
     const principal = context.get("principal");
     const all = steering.toolsOf(name, principal);
+    const callable = new Set(finder.list({ server: name, principal }).map(({ id }) => id));
     // An agent sees what it may call.
-    const shown = principal.kind === "agent" ? finder.list({ server: name, principal }) : all;
-    const tools = shown.map((tool) => toolView(tool, finder));
+    const shown = principal.kind === "agent" ? all.filter(({ id }) => callable.has(id)) : all;
+    const tools = shown.map((tool) => ({ ...toolView(tool, finder), enabled: callable.has(tool.id) }));
     return answer(context, { server_name: name, tools, count: tools.length });
   });
   routes.get("/:name/logs", (context) => {

@@ -20,6 +20,8 @@ import { countText, dataText, formatRecord, printData, textOf } from "./output.t
 import { formatTable } from "./table.ts";
 
 const DEFAULT_LIMIT = 50;
+/** Calls, those that were refused too. */
+const CALL_TYPES = ["tool_call", "internal_tool_call", "policy_decision"];
 
 /** Runs a verb of `activity`. */
 export function runActivity(args: readonly string[], io: CommandIo): Promise<number> {
@@ -40,9 +42,13 @@ async function list(args: readonly string[], io: CommandIo): Promise<number> {
     return 0;
   }
   const { activities, total } = page;
+  const { columns } = io;
+  // Scripts count the columns of the Go proxy, which has none for it.
+  const who = (text: string): readonly string[] => (columns === undefined ? [] : [text]);
   const rows = activities.map((row) => [
     row.id,
     row.source,
+    ...who(textOf(row["principal"])),
     row.type,
     serverOf(row),
     row.tool_name ?? "",
@@ -51,8 +57,19 @@ async function list(args: readonly string[], io: CommandIo): Promise<number> {
     durationText(row),
     row.timestamp,
   ]);
-  const heading = ["ID", "SRC", "TYPE", "SERVER", "TOOL", "INTENT", "STATUS", "DURATION", "TIME"];
-  io.stdout(formatTable(heading, rows, { columns: io.columns }));
+  const heading = [
+    "ID",
+    "SRC",
+    ...who("WHO"),
+    "TYPE",
+    "SERVER",
+    "TOOL",
+    "INTENT",
+    "STATUS",
+    "DURATION",
+    "TIME",
+  ];
+  io.stdout(formatTable(heading, rows, { columns }));
   io.stdout(`\nShowing ${activities.length} of ${countText(total, "record")}\n`);
   return 0;
 }
@@ -138,7 +155,8 @@ async function summary(args: readonly string[], io: CommandIo): Promise<number> 
     throw new ProxyError("USAGE", `Cannot sum up by '${by}'`, { hint: "Use --by server, tool or status" });
   }
   const api = await findDaemon(flags, io);
-  const { data } = await api.get(`/activity/summary${queryText({ period: textFlag(values["period"]) })}`);
+  const query = queryText({ period: textFlag(values["period"]), type: CALL_TYPES.join(",") });
+  const { data } = await api.get(`/activity/summary${query}`);
   if (flags.isJson) {
     printData(data, flags, io);
     return 0;

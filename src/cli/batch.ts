@@ -141,7 +141,7 @@ export async function removeServers(args: readonly string[], io: CommandIo): Pro
   const act = { api: await findDaemon(flags, io), flags, io };
   const names = await wantedNames([...new Set(positionals)], { values, act });
   const isSure = isByName || names.length === 0 || values["yes"] === true;
-  if (!(await confirm(`Remove ${countText(names.length, "server")}?`, { isSure, io }))) return 1;
+  if (!(await confirm(`remove ${countText(names.length, "server")}`, { isSure, io }))) return 1;
   const known = values["if-exists"] === true ? await knownOf(names, act) : names;
   if (known.length === 1) return eachAlone("remove", { act, names: known });
   return applyAll(

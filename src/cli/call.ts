@@ -5,7 +5,7 @@
  * result steers no terminal; stdout holds the result and nothing else, so that it can be piped. The frame of the Go
  * proxy around a result was rejected: scripts had to cut it off.
  */
-import { ProxyError, toProxyError } from "../core/errors.ts";
+import { ProxyError } from "../core/errors.ts";
 import { oneLine } from "../lib/log.ts";
 import { parseDuration } from "../lib/duration.ts";
 import { findDaemon } from "./client.ts";
@@ -45,6 +45,7 @@ async function call(
   if (name === undefined)
     throw new ProxyError("USAGE", "Cannot call a tool: --tool-name is missing", { hint: usage });
   const text = textFlag(values["json_args"]) ?? textFlag(values["json-args"]) ?? "{}";
+  const given = readArguments(text, `--json_args '{"path": "a.txt"}'`);
   const timeout = textFlag(values["timeout"]);
   const timeoutMs = timeout === undefined ? undefined : parseDuration(timeout);
   if (timeout !== undefined && timeoutMs === undefined) {
@@ -56,32 +57,29 @@ async function call(
   // What has no server is one of the proxy's own tools.
   const isOwn = verb === "tool" && !name.includes(":");
   const request = isOwn
-    ? { tool_name: name, arguments: readArguments(text) }
+    ? { tool_name: name, arguments: given }
     : {
         tool_name: variant,
         arguments: {
           name,
-          args: readArguments(text),
+          args: given,
           ...(reason === undefined ? {} : { reason }),
           ...(sensitivity === undefined ? {} : { intent_data_sensitivity: sensitivity }),
         },
       };
-  const { envelope } = await api.post("/tools/call", request, { timeoutMs }).catch(inOurWords);
+  const { envelope } = await api.post("/tools/call", request, { timeoutMs });
   const isError = envelope["is_error"] === true;
   if (flags.isJson) printData(resultOf(envelope), flags, io);
   else printResult(envelope, isError ? io.stderr : io.stdout);
   return isError ? 1 : 0;
 }
 
-/** The tools of the proxy that call others are verbs here. */
-function inOurWords(error: unknown): never {
-  const { code, message, hint, data } = toProxyError(error);
-  if (hint === undefined || !hint.includes("'call_tool_")) throw error;
-  const way = hint.replaceAll(/'call_tool_(read|write|destructive)'/g, "'mcpproxy call tool-$1'");
-  throw new ProxyError(code, message, { hint: way, cause: error, ...(data === undefined ? {} : { data }) });
-}
-
-function readArguments(text: string): unknown {
+/**
+ * Reads the arguments of a call; `example` is how they are written there.
+ *
+ * @throws {ProxyError} `USAGE`
+ */
+export function readArguments(text: string, example: string): unknown {
   try {
     const value: unknown = JSON.parse(text);
     if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;
@@ -89,7 +87,7 @@ function readArguments(text: string): unknown {
     // Falls through: the arguments are not shown, they may hold secrets.
   }
   throw new ProxyError("USAGE", "Cannot call a tool: its arguments are no JSON object", {
-    hint: `Write them as in --json_args '{"path": "a.txt"}'`,
+    hint: `Write them as in ${example}, in single quotes`,
   });
 }
 

@@ -11,6 +11,7 @@ import type { ParseArgsConfig } from "node:util";
 
 import { ERRORS, messageOf, ProxyError, toProxyError } from "../core/errors.ts";
 import { oneLine } from "../lib/log.ts";
+import { hintOfCommandLine } from "./hint.ts";
 import { dataText, textOf } from "./output.ts";
 import type { OutputFormat } from "./output.ts";
 import { DEFAULT_OUTPUT, FORMATS } from "./verb.ts";
@@ -61,6 +62,8 @@ const GLOBAL_OPTIONS = {
   json: { type: "boolean" },
   [DEFAULT_OUTPUT]: { type: "string" },
 } as const satisfies ParseArgsConfig["options"];
+
+const LOG_LEVELS: readonly string[] = ["trace", "debug", "info", "warn", "error"];
 
 /** A command line that was read. */
 export interface ReadCommand {
@@ -121,7 +124,7 @@ export function readCommand(
       flags: {
         config: textFlag(own["config"]),
         dataDir: textFlag(own["data-dir"]),
-        logLevel: textFlag(own["log-level"]),
+        logLevel: readLevel(textFlag(own["log-level"])),
         url: textFlag(own["url"]),
         format,
         isJson: format !== "table",
@@ -139,6 +142,11 @@ function readFormat(given: { readonly isJson: boolean; readonly output: string |
   if (format === undefined)
     throw new Error(`Cannot print as '${given.output}': use 'table', 'json' or 'yaml'`);
   return format;
+}
+
+function readLevel(level: string | undefined): string | undefined {
+  if (level === undefined || LOG_LEVELS.includes(level)) return level;
+  throw new Error(`Cannot use --log-level '${level}': use '${LOG_LEVELS.join("', '")}'`);
 }
 
 /** A letter the command takes for itself is not the global flag's. */
@@ -190,13 +198,14 @@ export function printFailure(
 ): number {
   const fault = toProxyError(error);
   const { code, message, hint, data } = fault;
+  const own = hint === undefined ? undefined : hintOfCommandLine(hint);
   const { request_id: requestId, ...details } = data ?? {};
   if (format !== "table" && format !== false) {
     const body = {
       success: false,
       error: message,
       code,
-      ...(hint ? { hint } : {}),
+      ...(own ? { hint: own } : {}),
       ...(requestId === undefined ? {} : { request_id: requestId }),
       ...(Object.keys(details).length > 0 ? { details } : {}),
     };
@@ -207,7 +216,7 @@ export function printFailure(
   const cause = isOwn ? ` (${messageOf(error)})` : "";
   const meant = details["did_you_mean"];
   const isGuess = Array.isArray(meant) && meant.length > 0;
-  const way = isGuess ? `Did you mean '${meant.map(String).join("' or '")}'?` : hint;
+  const way = isGuess ? `Did you mean '${meant.map(String).join("' or '")}'?` : own;
   const lines = [
     `${message}${cause}`,
     ...(way === undefined ? [] : [way]),

@@ -248,18 +248,22 @@ export const COMMANDS: Readonly<Record<string, CommandRow>> = {
     summary: "the JSON Schema of the configuration file",
     examples: ["config schema > mcp_config.schema.json"],
   },
-  "config history": { summary: "the earlier texts that are kept", examples: ["config history"] },
+  "config history": {
+    summary: "the earlier texts that are kept",
+    examples: ["config history"],
+    note: "Ten are kept; of those replaced within a minute, one.",
+  },
   "config diff": {
     summary: "what changed between two texts, or one and the file",
     words: "ID [ID]",
-    examples: ["config diff 20260102-030405-1"],
+    examples: ["config diff config-2026-01-02T03-04-05.678Z-r1"],
     note: "'mcpproxy config history' lists the ids.",
   },
   "config rollback": {
     summary: "put an earlier text in force",
     words: "ID",
     flags: ["--approve | approve what is started by it"],
-    examples: ["config rollback 20260102-030405-1"],
+    examples: ["config rollback config-2026-01-02T03-04-05.678Z-r1"],
     note: "'mcpproxy config history' lists the ids.",
   },
   connect: {

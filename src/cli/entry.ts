@@ -13,7 +13,7 @@ import type { CommandIo, GlobalFlags, ReadCommand } from "./command.ts";
 import { readWords, usageOf } from "./help.ts";
 import { printData } from "./output.ts";
 import { withProgress } from "./progress.ts";
-import { envOf, headersOf } from "./upstream_change.ts";
+import { envOf, headersOf, readAdding } from "./upstream_change.ts";
 
 /** What a change of the configuration came to, as the API tells it. */
 interface ChangeData {
@@ -32,9 +32,7 @@ interface ChangeData {
 
 /** `servers add NAME URL`, `servers add NAME -- COMMAND ARG…`. */
 export async function addServer(args: readonly string[], io: CommandIo): Promise<number> {
-  const at = args.indexOf("--");
-  const argv = at < 0 ? [] : args.slice(at + 1);
-  const command = readWords("servers add", at < 0 ? args : args.slice(0, at));
+  const { command, argv = [] } = readAdding("servers add", args);
   const { flags, positionals, values } = command;
   const [name = "", url] = positionals;
   if (url === undefined && argv.length === 0) {
@@ -194,8 +192,10 @@ function changeText({
     kind === "rename"
       ? `'${from}' is '${server}' now`
       : `'${server}' ${words[kind] ?? (mode ? "moved" : kind)}`;
+  // What it is called now is said already.
+  const others = kind === "rename" ? keys.filter((key) => key !== "name") : keys;
   const details = [
-    ...(keys.length > 0 ? [keys.join(", ")] : []),
+    ...(others.length > 0 ? [others.join(", ")] : []),
     ...(mode === undefined ? [] : [mode.before ? `${mode.before} → ${mode.after}` : mode.after]),
     ...(restarts && kind !== "add" ? ["restarts"] : []),
   ];

@@ -190,7 +190,7 @@ export const GO_COMMANDS = {
     examples: ["activity show 1234"],
   },
   "activity summary": {
-    summary: "how much was done",
+    summary: "how many calls there were, and what came of them",
     flags: [
       "-p, --period TIME | in the last 1h, 24h, 7d … (default 24h)",
       "--by KEY | by server, tool or status only",

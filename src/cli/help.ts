@@ -124,7 +124,9 @@ export function unknownCommand(words: readonly string[]): ProxyError {
   if (noun === undefined) {
     return new ProxyError("USAGE", "Name a command", { hint: "See 'mcpproxy --help'" });
   }
-  const known = verb === undefined ? nouns() : verbs;
+  // Of two that are as near it is the one with more to do: 'server' is 'servers', not 'serve'.
+  const busiest = nouns().toSorted((a, b) => verbsOf(b).length - verbsOf(a).length);
+  const known = verb === undefined ? busiest : verbs;
   const near = nearestWord(verb ?? noun, known);
   const meant = near === undefined ? undefined : verb === undefined ? near : `${noun} ${near}`;
   const help = verb === undefined ? "mcpproxy --help" : `mcpproxy ${noun} --help`;

@@ -109,6 +109,7 @@ async function serveHttp(loaded: LoadedConfig, { io, log }: Serving): Promise<nu
   // Asked for first: a signal during a long start is a calm stop as well.
   const stopped = stopRequested({ io, log });
   const proxy = await Proxy.open({ loaded, env: io.env, log });
+  if (loaded.config.settings.enableWebUi) log.info("The web page is open", { url: `${proxy.url}/ui/` });
   await stopped;
   await proxy.close();
   log.info("Stopped");

@@ -8,6 +8,7 @@
 import { ProxyError } from "../core/errors.ts";
 import { oneLine } from "../lib/log.ts";
 import { queryText } from "../lib/query.ts";
+import { readArguments } from "./call.ts";
 import { findDaemon } from "./client.ts";
 import { textFlag } from "./command.ts";
 import type { CommandIo } from "./command.ts";
@@ -132,10 +133,11 @@ async function call(args: readonly string[], io: CommandIo): Promise<number> {
   const { flags, positionals, values } = readWords("tools call", args);
   const [id = "", positional] = positionals;
   const json = positional ?? textFlag(values["args"]);
+  const given = json === undefined ? {} : { args: readArguments(json, `'{"path": "a.txt"}'`) };
   const api = await findDaemon(flags, io);
   const { envelope } = await api.post("/tools/call", {
     tool_name: "call_tool",
-    arguments: { name: id, ...(json === undefined ? {} : { args_json: json }) },
+    arguments: { name: id, ...given },
   });
   if (flags.isJson) printData(envelope, flags, io);
   else printContent(envelope, io);

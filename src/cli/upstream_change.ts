@@ -6,7 +6,7 @@
  * cannot be taken back is asked for first. Writing `quarantined: false` for a person's own command line was rejected: what
  * it means would depend on whether a proxy runs.
  */
-import { ProxyError } from "../core/errors.ts";
+import { messageOf, ProxyError } from "../core/errors.ts";
 import type { JsonObject } from "../core/model.ts";
 import { parseDuration } from "../lib/duration.ts";
 import { oneLine } from "../lib/log.ts";
@@ -19,6 +19,7 @@ import { changeFile, findRunning } from "./offline.ts";
 import { printData } from "./output.ts";
 import { answerOf, pathOf, told, usage } from "./upstream_switch.ts";
 import type { Line } from "./upstream_switch.ts";
+import { takeVerb } from "./verb.ts";
 
 const TRANSPORTS: Readonly<Record<string, string>> = {
   http: "http",
@@ -29,11 +30,31 @@ const TRANSPORTS: Readonly<Record<string, string>> = {
 
 /** `upstream add NAME [URL] [-- COMMAND…]`. */
 export async function add(args: readonly string[], io: CommandIo): Promise<number> {
-  const at = args.indexOf("--");
-  const argv = at === -1 ? undefined : args.slice(at + 1);
-  const command = readWords("upstream add", at === -1 ? args : args.slice(0, at));
+  const { command, argv } = readAdding("upstream add", args);
   const [name = "", url] = command.positionals;
   return addServer({ name, ...definitionOf(command, { url, argv }) }, { command, io });
+}
+
+/**
+ * Reads what adds a server: the words before `--`, and the command behind it.
+ *
+ * @throws {ProxyError} `USAGE`
+ */
+export function readAdding(
+  verb: "servers add" | "upstream add",
+  args: readonly string[],
+): { readonly command: ReadCommand; readonly argv: readonly string[] | undefined } {
+  const at = args.indexOf("--");
+  if (at >= 0) return { command: readWords(verb, args.slice(0, at)), argv: args.slice(at + 1) };
+  try {
+    return { command: readWords(verb, args), argv: undefined };
+  } catch (error) {
+    const { verb: second } = takeVerb(takeVerb(args).rest);
+    // Where no address is given it is a command, whose flags and words were read as ours.
+    if (second === undefined || args.some((word) => word.includes("://"))) throw error;
+    const hint = `Put '--' before the command: mcpproxy ${verb} NAME -- COMMAND ARG…`;
+    throw new ProxyError("USAGE", messageOf(error), { cause: error, hint });
+  }
 }
 
 /** `upstream add-json NAME ENTRY`. */

@@ -47,9 +47,35 @@ function tell(message) {
   byId("notice").hidden = !message;
 }
 
+/** What stands on the page while nobody answers is old: it is grey until somebody does, and then asked for anew. */
+function setAway(isAway) {
+  if (document.body.classList.contains("away") && !isAway) {
+    tell();
+    reloadSoon();
+  }
+  document.body.classList.toggle("away", isAway);
+}
+
+/** A fetch that tells whether the proxy is there. */
+async function reach(path, given) {
+  try {
+    const response = await fetch(path, given);
+    setAway(false);
+    return response;
+  } catch (error) {
+    // Any other one was not the network's.
+    if (!(error instanceof TypeError)) throw error;
+    setAway(true);
+    // Nobody tries again for a person who is asked for the key.
+    const message = byId("main").hidden ? "The proxy is away" : "The proxy is away; trying again";
+    tell(message);
+    throw new Error(message, { cause: error });
+  }
+}
+
 /** Asks the API; whoever has no key, or a wrong one, is asked for it. */
 async function ask(path, { method = "GET", body } = {}) {
-  const response = await fetch(`/api/v1${path}`, {
+  const response = await reach(`/api/v1${path}`, {
     method,
     headers: { "X-API-Key": sessionStorage.getItem(KEY) ?? "", "Content-Type": "application/json" },
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
@@ -112,6 +138,8 @@ async function load() {
   // Details stay until newer ones are there.
   const rows = servers.flatMap((server) => [serverRow(server), opened.get(server.name)?.row]);
   byId("servers").replaceChildren(...rows.filter(Boolean));
+  byId("none").hidden = servers.length > 0;
+  byId("none").textContent = stats.total_servers > 0 ? "No server matches" : "There is no server yet";
   byId("more").hidden = next === undefined;
   byId("more").textContent = `Show more of ${total ?? "all"}`;
   const names = servers.map(({ name }) => name).filter((name) => opened.has(name));
@@ -144,7 +172,7 @@ function serverRow(server) {
   const where = definitionOf(server);
   // Whoever approves a server has to see what that starts.
   const about = category === "quarantined" ? where : (server.description ?? where);
-  const toggle = () => void attempt(() => toggleDetails(name));
+  const click = () => void attempt(() => toggleDetails(name));
   const actions = ACTIONS[category].map((action) => actionButton({ name, action, where }));
   return make(
     "tr",
@@ -152,18 +180,22 @@ function serverRow(server) {
     make(
       "td",
       {},
-      make("button", { type: "button", class: "name", on: { click: toggle } }, name),
+      make(
+        "button",
+        { type: "button", class: "name", "aria-expanded": opened.has(name), on: { click } },
+        name,
+      ),
       make("div", { class: "dim" }, about),
     ),
-    make("td", { class: category, title: server.connection_state }, category.replace("_", "-")),
-    make("td", {}, tools),
+    make("td", { class: `${category} brief`, title: server.connection_state }, category.replace("_", "-")),
+    make("td", { class: "brief", "data-label": "tools" }, tools),
     make(
       "td",
-      { class: "dim" },
+      { class: "dim why" },
       make("div", {}, error),
       make("div", {}, health.detail === error ? "" : health.detail),
     ),
-    make("td", {}, ...actions),
+    make("td", { class: "brief" }, ...actions),
   );
 }
 
@@ -187,6 +219,7 @@ async function toggleDetails(name) {
   if (known !== undefined) {
     known.row?.remove();
     opened.delete(name);
+    rowOf(name)?.querySelector(".name").setAttribute("aria-expanded", "false");
     return;
   }
   const details = { asked: 0, shown: 0 };
@@ -208,14 +241,25 @@ async function showDetails(name) {
   const [{ tools }, { logs }] = await Promise.all([ask(`${path}/tools`), ask(`${path}/logs`)]);
   // Meanwhile a person may have closed it, or a later answer be there.
   if (opened.get(name) !== details || turn < details.shown) return;
-  const list = tools.map(({ name: tool, description, call_with: variant }) =>
-    make("li", {}, make("b", {}, tool), ` ${description} `, make("span", { class: "dim" }, variant)),
+  const list = tools.map(({ name: tool, description, call_with: variant, enabled }) =>
+    make(
+      "li",
+      {},
+      make("b", {}, tool),
+      ` ${description} `,
+      make("span", { class: "dim" }, enabled ? variant : "off"),
+    ),
   );
   const cell = make("td", { colspan: 5 }, make("ul", {}, ...list));
   if (logs.length > 0) cell.append(make("pre", { class: "dim" }, logs.join("\n")));
   details.row?.remove();
   Object.assign(details, { shown: turn, row: make("tr", { class: "details" }, cell) });
-  document.querySelector(`tr[data-server="${CSS.escape(name)}"]`)?.after(details.row);
+  rowOf(name)?.querySelector(".name").setAttribute("aria-expanded", "true");
+  rowOf(name)?.after(details.row);
+}
+
+function rowOf(name) {
+  return document.querySelector(`tr[data-server="${CSS.escape(name)}"]`);
 }
 
 /** Reads events until the key is gone; whoever comes back goes on after the last one. */
@@ -227,7 +271,7 @@ async function follow() {
     try {
       const since = lastId === undefined ? {} : { "Last-Event-ID": String(lastId) };
       const headers = { "X-API-Key": sessionStorage.getItem(KEY) ?? "", ...since };
-      const response = await fetch("/events", { headers, signal: own.signal });
+      const response = await reach("/events", { headers, signal: own.signal });
       if (response.status === 401) return askForKey("The key is not taken any more");
       if (response.ok) await readStream(response.body);
     } catch {

@@ -90,6 +90,7 @@ test.each<[string[], RegExp]>([
   [[...defaultFlags({ MCPPROXY_OUTPUT: "toml" })], /'toml'/],
   [["a", "b", "c"], /'c'/],
   [["--server"], /server/],
+  [["--log-level", "loud"], /'loud'.*'debug'/],
 ])("readCommand(%j) refuses with the usage", async (args, message) => {
   verifies("CLI-EXIT-CODES");
   const failure = await failureOf(() => readCommand(args, COMMAND));

@@ -6,7 +6,9 @@ import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { CommandIo } from "../../src/cli/command.ts";
 import { printFailure } from "../../src/cli/command.ts";
+import { runActivity } from "../../src/cli/activity.ts";
 import { runConfig } from "../../src/cli/config.ts";
+import { runServers } from "../../src/cli/servers.ts";
 import { runStatus } from "../../src/cli/status.ts";
 import { runTools } from "../../src/cli/tools.ts";
 import type { JsonObject } from "../../src/core/model.ts";
@@ -112,6 +114,40 @@ test("tools list prints each tool with the meta tool it is called with", async (
   expect((await here(runTools, ["list", "--server", "nobody"])).out().trim().split("\n")).toHaveLength(1);
 });
 
+test("servers tools shows a tool that is switched off as tools list does", async () => {
+  const { code, out } = await here(runServers, ["tools", "s"]);
+  expect(code).toBe(0);
+  expect(out()).toMatch(/^s:echo +call_tool_read/m);
+  expect(out()).toMatch(/^s:bare +off/m);
+});
+
+test("activity summary counts calls, and nothing else that was done", async () => {
+  expect((await here(runTools, ["call", "s:echo"])).code).toBe(0);
+  await here(runServers, ["disable", "refused"]);
+  const totalOf = async (...filter: string[]): Promise<number> => {
+    const { out } = await here(runActivity, ["list", "--json", ...filter]);
+    return (JSON.parse(out()) as { readonly total: number }).total;
+  };
+  const calls = await totalOf("--type", "tool_call,internal_tool_call,policy_decision");
+  expect(await totalOf()).toBeGreaterThan(calls);
+  const { code, out } = await here(runActivity, ["summary"]);
+  expect(code).toBe(0);
+  expect(out()).toMatch(new RegExp(`^Total +${calls}$`, "m"));
+  expect(out()).not.toMatch(/^refused/m);
+});
+
+test("activity list names on a terminal who did it, and in a pipe has the columns of the Go proxy", async () => {
+  expect((await here(runTools, ["call", "s:echo"])).code).toBe(0);
+  const { out } = await here(runActivity, ["list", "--json", "--limit", "1"]);
+  const { activities } = JSON.parse(out()) as {
+    readonly activities: readonly { readonly principal: string }[];
+  };
+  const who = activities[0]?.principal ?? "nobody";
+  const wide = await here(runActivity, ["list", "--limit", "1"], { columns: 200 });
+  expect(wide.out()).toMatch(new RegExp(`^ID +SRC +WHO +TYPE .*\n\\d+ +\\w+ +${who} +\\w+ `));
+  expect((await here(runActivity, ["list", "--limit", "1"])).out()).toMatch(/^ID +SRC +TYPE /);
+});
+
 test("tools search prints hits and how many there were", async () => {
   const { code, out } = await here(runTools, ["search", "zebra", "echo", "--limit", "2"]);
   expect(code).toBe(0);
@@ -138,7 +174,7 @@ test.each<[string, string[], number, RegExp]>([
   ["an unknown server", ["call", "nobody:x"], 1, /nobody/],
   ["a server that is off", ["call", "off:x"], 1, /disabled/],
   ["a server that is dead", ["call", "refused:x"], 1, /refused/],
-  ["arguments that are no JSON", ["call", "s:echo", "{"], 2, /args_json/],
+  ["arguments that are no JSON", ["call", "s:echo", "{"], 2, /no JSON object/],
   ["no tool", ["call"], 2, /TOOL is missing/],
   ["no words", ["search"], 2, /WORD is missing/],
   ["words that are none", ["search", " "], 2, /no words/],

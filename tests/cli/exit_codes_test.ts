@@ -182,6 +182,10 @@ const ENDS: readonly (readonly [
   ["servers add new http://127.0.0.1:9/mcp", 1, /new/],
   ["servers add new http://127.0.0.1:9/mcp --if-not-exists", 0, /there already/],
   ["servers add new", 2, /neither a URL nor a command/],
+  ["servers add new npx --no-install y", 2, /Put '--' before the command/],
+  ["servers add new npx -y server", 2, /Put '--' before the command/],
+  ["servers add new http://127.0.0.1:9/mcp --no-install", 2, /^.*\nUsage: /],
+  ["upstream add new npx --no-install y", 2, /Put '--' before the command/],
   [["servers", "add", "x:y", "http://127.0.0.1:9/mcp"], 2, /x:y/],
   ["servers add other http://127.0.0.1:9/mcp --header nonsense", 2, /header/],
   ['servers patch new description=text tags=["a"]', 0, /'new' changed.*description/],
@@ -190,7 +194,7 @@ const ENDS: readonly (readonly [
   ["servers patch new nonsense", 2, /KEY=VALUE/],
   ["servers patch nobody a=b", 1, /nobody/],
   [["servers", "patch", "new", "{"], 2, /no JSON/],
-  ["servers rename new newer", 0, /'new' is 'newer' now/],
+  ["servers rename new newer", 0, /^'new' is 'newer' now\n$/],
   ["servers rename nobody x", 1, /nobody/],
   ["servers enable s dead", 0, /unchanged/],
   ["servers enable s --wait --timeout 20s", 0, /1 server connected/],
@@ -225,7 +229,7 @@ const ENDS: readonly (readonly [
   ["servers approve --all", 0, /none to approve/],
   ["servers remove newer nobody --if-exists", 0, /Removed/],
   ["servers remove nobody", 1, /nobody/],
-  ["servers remove --category disabled", 2, /--yes/],
+  ["servers remove --category disabled", 2, /^Cannot remove \d servers? without asking.*\n.*--yes/],
   ["servers remove --category disabled", 1, /^/, { ask: () => Promise.resolve("n") }],
   ["groups list", 0, /^Work +1 /m],
   ["groups list --watch", 0, /live/, WATCHED],
@@ -258,6 +262,11 @@ const ENDS: readonly (readonly [
   ["tools call s:echo {}", 0, /echo/],
   ["tools call s:fails", 1, /it failed/],
   ["tools call nobody:x", 1, /nobody/],
+  ["tools call everything", 1, /'mcpproxy tools search'/],
+  [["tools", "call", "s:echo", "{bad"], 2, /no JSON object/],
+  ["token create --name t --servers elsewhere --permissions read", 2, /'mcpproxy servers list'/],
+  ["token delete nobody", 1, /'mcpproxy token list'/],
+  ["activity show 999999", 1, /'mcpproxy activity list'/],
   ["tools preflight s:echo", 0, /ready +s:echo/],
   ["tools preflight s:echo dead:x", 10, /degraded +dead:x/],
   ["tools preflight s:echo dead:x off:echo", 11, /blocked +off:echo/],
@@ -303,6 +312,16 @@ test("each of our commands is in the table of ends, with a good end and a bad on
       true,
     ]);
   }
+});
+
+test("a whole selection is removed once a person said so", async () => {
+  const asked: string[] = [];
+  const ask = (question: string): Promise<string> => {
+    asked.push(question);
+    return Promise.resolve("n");
+  };
+  expect(await here("servers remove --all", { ask })).toMatchObject({ code: 1, out: "" });
+  expect(asked).toEqual([expect.stringMatching(/^Remove \d+ servers\? \[y\/N\] $/) as string]);
 });
 
 test("--wait looks at what was asked for, not at the failure of before", async () => {

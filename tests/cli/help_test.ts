@@ -113,6 +113,7 @@ test("what stands behind -- is not ours: --help there belongs to the server's co
 
 test.each<[string[], RegExp]>([
   [["serv"], /Did you mean 'serve'/],
+  [["server", "list"], /Did you mean 'servers'/],
   [["group", "list"], /Did you mean 'groups'/],
   [["servers", "lst"], /Did you mean 'servers list'/],
   [["tools", "prefligth", "x"], /Did you mean 'tools preflight'/],

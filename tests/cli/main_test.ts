@@ -138,6 +138,7 @@ test("flags stand before the verb, after it and between its words", async () => 
       data: [{ text: '{"name":"echo","args":{"a":1}}' }],
     });
   }
+  expect(served.err()).toContain(`${served.url}/ui/`);
   served.kill("SIGTERM");
   expect(await served.exited).toBe(0);
 }, 30_000);

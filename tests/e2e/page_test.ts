@@ -12,6 +12,7 @@ import type { ToolUpstream } from "../gateway/fixtures.ts";
 import { openLiveProxy } from "../gateway/live_proxy.ts";
 import type { LiveProxy } from "../gateway/live_proxy.ts";
 import { verifies } from "../requirements.ts";
+import { openScene, startProxy } from "./harness.ts";
 
 const BROWSERS = ["google-chrome-stable", "google-chrome", "chromium-browser", "chromium", "chrome"];
 const browser = BROWSERS.map((name) => Bun.which(name)).find((path) => path !== null);
@@ -58,7 +59,13 @@ beforeAll(async () => {
     api_key: KEY,
     groups: CORPUS.map((name, id) => ({ id, name: `${name} ${id}`, description: name })),
     mcpServers: [
-      { name: "up", url: upstream.url, description: CORPUS.join(" "), group_id: 0 },
+      {
+        name: "up",
+        url: upstream.url,
+        description: CORPUS.join(" "),
+        group_id: 0,
+        disabled_tools: tools.slice(0, 1).map(({ name }) => name),
+      },
       {
         name: "held",
         protocol: "stdio",
@@ -173,6 +180,8 @@ test.skipIf(browser === undefined)(
       CORPUS.at(-1),
     );
     expect(await view.evaluate("document.querySelectorAll('tr.details li').length")).toBe(CORPUS.length);
+    const standings = "[...document.querySelectorAll('tr.details li .dim')].map((one) => one.textContent)";
+    expect((await view.evaluate<string[]>(standings)).slice(0, 2)).toEqual(["off", "call_tool_write"]);
     expect(await leftovers()).toEqual(NOTHING);
   },
   TEST_MS,
@@ -281,6 +290,80 @@ test.skipIf(browser === undefined)(
     expect([await view.evaluate(details), await view.evaluate(logs)]).toEqual(["up", "newest"]);
     await clickOnUp();
     expect(await view.evaluate(details)).toBe("");
+  },
+  TEST_MS,
+);
+
+test.skipIf(browser === undefined)(
+  "the page breaks no short word, and on a telephone it is as wide as the screen",
+  async () => {
+    await view.navigate(`${proxy.url()}/ui/?apikey=${KEY}`);
+    await until("the servers are there", `${rowOf("up")} !== null`);
+    const lines = `(() => {
+      const rows = (all) => [...all].filter((one) => one.checkVisibility());
+      const words = rows(document.querySelectorAll("th, td:nth-child(2), td:nth-child(3), button:not(.name)"));
+      const heights = words.map((one) => {
+        const range = document.createRange();
+        range.selectNodeContents(one);
+        return new Set([...range.getClientRects()].map(({ bottom }) => Math.round(bottom))).size;
+      });
+      const buttons = [...document.querySelectorAll("td:last-child")].map(
+        (cell) => new Set([...cell.querySelectorAll("button")].map(({ offsetTop }) => offsetTop)).size,
+      );
+      return Math.max(...heights, ...buttons);
+    })()`;
+    const isWide = "document.documentElement.scrollWidth > innerWidth";
+    /** Where the text of an element begins. */
+    const left = (part: string): string => `(() => {
+      const range = document.createRange();
+      range.selectNodeContents(${rowOf("up")}.querySelector("${part}"));
+      return Math.round(range.getBoundingClientRect().left);
+    })()`;
+    try {
+      for (const width of [1280, 390]) {
+        await view.resize(width, 900);
+        expect([width, await view.evaluate(isWide), await view.evaluate(lines)]).toEqual([width, false, 1]);
+        expect(await view.evaluate(`${left(".name")} === ${left(".dim")}`)).toBe(true);
+      }
+      await give("q", "nobody has this", "input");
+      await until("it is said", "/No server matches/.test(document.getElementById('main').innerText)");
+      await give("q", "", "input");
+      await until("all again", `${rowOf("up")} !== null`);
+      expect(await view.evaluate("/No server matches/.test(document.getElementById('main').innerText)")).toBe(
+        false,
+      );
+    } finally {
+      await view.resize(1200, 900);
+    }
+  },
+  TEST_MS,
+);
+
+test.skipIf(browser === undefined)(
+  "while the proxy is away the page says so and is grey, and goes on by itself when it is back",
+  async () => {
+    await using scene = openScene();
+    const config = { api_key: KEY, mcpServers: [{ name: "up", url: upstream.url }] };
+    await using first = await startProxy(scene, { config });
+    await view.navigate(`${first.url}/ui/?apikey=${KEY}`);
+    await until("it is connected", `${rowOf("up")}?.children[1].textContent === "connected"`);
+    const isGrey = `Number(getComputedStyle(document.getElementById("servers")).opacity) < 1`;
+    const notice = "document.getElementById('notice').textContent";
+    expect(await view.evaluate(isGrey)).toBe(false);
+    await first.kill();
+    await until("it says so", `${notice} === "The proxy is away; trying again" && ${isGrey}`);
+    await clickOn("tr[data-server=up] button", "disable");
+    await until("a click changes nothing", `${notice} === "The proxy is away; trying again"`);
+    const mcpServers = config.mcpServers.map((server) => ({ ...server, description: "Back again" }));
+    const { host } = new URL(first.url);
+    await using second = await startProxy(scene, { config: { ...config, mcpServers }, listen: host });
+    expect(second.url).toBe(first.url);
+    await until("it is as it is now", `${rowOf("up")}?.textContent.includes("Back again")`);
+    expect(await view.evaluate(`[${notice}, ${isGrey}, document.getElementById("notice").hidden]`)).toEqual([
+      "",
+      false,
+      true,
+    ]);
   },
   TEST_MS,
 );

@@ -327,11 +327,37 @@ test("a session lists the proxy's tools, searches in both forms, and calls by wh
   });
   expect(harmless.text).toContain("library:find_book");
   expect(harmless.text).not.toMatch(/lend_book|burn_books/);
-  expect((await session.call("retrieve_tools", {})).isError).toBe(true);
+  const none = await session.call("retrieve_tools", { query: "zzzqqqxxy" });
+  expect(JSON.parse(none.text)).toMatchObject({ tools: [], total: 0 });
+  const wordless = await session.call("retrieve_tools", {});
+  expect(wordless).toMatchObject({ isError: true, text: part("query") });
   const described = await session.call("describe_tool", { tool_ids: ["library:find_book", "library:nope"] });
   expect(JSON.parse(described.text)).toMatchObject({
     definitions: [{ name: "library:find_book", inputSchema: { required: ["number"] } }],
     errors: [{}],
+  });
+});
+
+test("the proxy's tools say what they need, and what they may do", async () => {
+  verifies("API-GO-FACTS");
+  const session = await openSession();
+  const { tools } = (await session.ask("tools/list")).result as {
+    tools: { name: string; inputSchema: object; annotations: object }[];
+  };
+  const menu = Object.fromEntries(tools.map((tool) => [tool.name, tool]));
+  const needs = {
+    retrieve_tools: "query",
+    describe_tool: "tool_ids",
+    call_tool_read: "name",
+    read_cache: "key",
+  };
+  for (const [name, key] of Object.entries(needs))
+    expect(menu[name]?.inputSchema).toMatchObject({ type: "object", required: [key] });
+  expect(menu).toMatchObject({
+    retrieve_tools: { annotations: { readOnlyHint: true } },
+    call_tool_read: { annotations: { readOnlyHint: true } },
+    call_tool_write: { annotations: { readOnlyHint: false } },
+    call_tool_destructive: { annotations: { destructiveHint: true } },
   });
 });
 

@@ -2,7 +2,8 @@
  * Says whether an answer is one that the reference promises.
  *
  * Owns the comparison of a real answer with its route's entry: the status, the shape without one field too many, the code of
- * an error; and with the schema in the served document, which is made of the same entry another way.
+ * an error; and with the schema in the served document, which is made of the same entry another way. Invariant: a status
+ * of the 500s is a fault, promised or not, unless a registry or an upstream failed where one is asked.
  */
 import { Validator } from "@cfworker/json-schema";
 import { z } from "zod";
@@ -23,8 +24,12 @@ export interface JudgedAnswer {
   readonly text: string;
 }
 
-/** Upstreams and registries may fail; the proxy may not. */
-const FOREIGN_FAILURES: ReadonlySet<number> = new Set([502, 503, 504]);
+/** What the proxy asks may fail, the proxy may not: the only failures of the 500s that may come, by their routes. */
+const FOREIGN_FAILURES: Readonly<Record<string, ErrorCode>> = {
+  "GET /api/v1/registries/:id/servers": "REGISTRY_FAILED",
+  "POST /api/v1/registries/:id/servers/:server": "REGISTRY_FAILED",
+  "POST /api/v1/tools/call": "UPSTREAM_FAILED",
+};
 const envelopes = new Map<RouteEntry, z.ZodType>();
 const validators = new Map<string, Validator>();
 
@@ -33,7 +38,8 @@ export function judge(route: string, answer: JudgedAnswer): readonly string[] {
   const entry = ROUTES[route];
   if (entry === undefined) return [`'${route}' is not in the reference`];
   const { status, headers, text } = answer;
-  const faults = status >= 500 && !FOREIGN_FAILURES.has(status) ? [`${status}: ${text.slice(0, 500)}`] : [];
+  const faults =
+    status >= 500 && !isForeignFailure(route, answer) ? [`${status}: ${text.slice(0, 500)}`] : [];
   const other = entry.others?.[status];
   if (other?.media !== undefined) {
     const type = headers.get("content-type") ?? "";
@@ -51,6 +57,13 @@ export function judge(route: string, answer: JudgedAnswer): readonly string[] {
   if (checked.success) faults.push(...judgeByDocument(route, { status, body }));
   if (/node_modules|\.ts:\d/.test(text) && status >= 400) faults.push("a stack is in the answer");
   return faults;
+}
+
+/** Whether a failure of the 500s is that of a registry or an upstream, on a route that asks one. */
+export function isForeignFailure(route: string, { status, text }: Omit<JudgedAnswer, "headers">): boolean {
+  const code = FOREIGN_FAILURES[route];
+  const body = parse(text) as { readonly code?: unknown } | undefined;
+  return code !== undefined && status === ERRORS[code].http && body?.code === code;
 }
 
 function envelopeOf(entry: RouteEntry): z.ZodType {

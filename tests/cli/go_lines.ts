@@ -206,7 +206,7 @@ export const WITH_PROXY: readonly Line[] = [
   { line: "upstream patch notion --init-timeout 3m", code: 0, out: ["Changed server 'notion'"] },
   { line: "upstream patch notion --init-timeout 3", code: 2, err: ["'3'"] },
   { line: "upstream patch notion", code: 2, err: ["nothing to change"] },
-  { line: "upstream logs github --tail=100", code: 0 },
+  { line: "upstream logs github --tail=100", code: 0, out: [/^$/] },
   {
     line: "upstream logs -s github -n 5 -o json",
     code: 0,

@@ -16,7 +16,7 @@ import { openLiveProxy } from "../gateway/live_proxy.ts";
 import type { LiveProxy } from "../gateway/live_proxy.ts";
 import { verifies } from "../requirements.ts";
 import { FakeTerminal } from "./fake_terminal.ts";
-import { MAIN } from "./fixtures.ts";
+import { MAIN, runMain } from "./fixtures.ts";
 import { runLine } from "./run_line.ts";
 
 afterEach(() => void jest.useRealTimers());
@@ -255,14 +255,14 @@ test("a live view follows the proxy to another address, and says when it is away
 const MODE_SWITCH = /\u001b\[\?\d+[hl]/g;
 
 /** The program under a pseudo terminal. */
-function openTerminal(args: readonly string[]) {
+function openTerminal(args: readonly string[], folder = proxy.folder) {
   let text = "";
   const decoder = new TextDecoder();
   const child = Bun.spawn([process.execPath, MAIN, ...args], {
-    cwd: proxy.folder,
+    cwd: folder,
     env: {
       PATH: process.env["PATH"],
-      HOME: proxy.folder,
+      HOME: folder,
       TERM: "xterm-256color",
       BUN_RUNTIME_TRANSPILER_CACHE_PATH: "0",
     },
@@ -339,3 +339,90 @@ test("a view that is not drawn on a terminal prints no escape sequence at all", 
   await reading;
   expect(out).not.toContain("\u001b");
 }, 20_000);
+
+const FLEET = 159;
+const STORM_MS = 2_000;
+/** Begins each picture. */
+const FRAME = "\u001b[?2026h";
+const FLEET_NAMES = Array.from({ length: FLEET }, (_, at) => `server-${String(at).padStart(3, "0")}`);
+
+/** A proxy with as many servers as the design's own file, none of which is started. */
+function openFleet(): Promise<LiveProxy> {
+  const mcpServers = FLEET_NAMES.map((name) => ({ name, url: "http://127.0.0.1:9/mcp", enabled: false }));
+  return openLiveProxy({ mcpServers });
+}
+
+/** How often each line names a server of the fleet, by its name. */
+function namesIn(lines: readonly string[]): readonly string[] {
+  return lines.flatMap((line) => /^server-\d{3}\b/.exec(line) ?? []);
+}
+
+test("a list of 159 servers has each once and fits a real terminal, and is whole JSON in a pipe", async () => {
+  verifies("CLI-JSON");
+  await using fleet = await openFleet();
+  const list = ["servers", "list", "-d", join(fleet.folder, "data")];
+  const { child, terminal, text } = openTerminal(list, fleet.folder);
+  try {
+    expect(await child.exited).toBe(0);
+    await waitFor("all of it arrived", () => text().includes(`${FLEET} servers: `));
+  } finally {
+    terminal?.close();
+  }
+  const lines = plain(text()).split(/\r*\n/);
+  expect(namesIn(lines)).toEqual(FLEET_NAMES);
+  expect(lines.filter((line) => Bun.stringWidth(line) > 90)).toEqual([]);
+  expect(text().match(MODE_SWITCH)).toBeNull();
+  const piped = await runMain([...list, "--json"], { cwd: fleet.folder });
+  expect({ code: piped.code, err: piped.err }).toEqual({ code: 0, err: "" });
+  // More than a pipe takes at once.
+  expect(piped.out.length).toBeGreaterThan(65_536);
+  const page = JSON.parse(piped.out) as { readonly servers: readonly { readonly name: string }[] };
+  expect(page.servers.map(({ name }) => name)).toEqual(FLEET_NAMES);
+}, 30_000);
+
+test("a view of 159 servers in a real terminal is drawn at most ten times a second while they change", async () => {
+  verifies("CLI-WATCH");
+  await using fleet = await openFleet();
+  const args = ["servers", "list", "--watch", "-d", join(fleet.folder, "data")];
+  const { child, terminal, text } = openTerminal(args, fleet.folder);
+  const draws = (): number => text().split(FRAME).length - 1;
+  const changes = (): number => Number([...text().matchAll(/live, (\d+) changes?/g)].at(-1)?.[1] ?? 0);
+  try {
+    await waitFor("the view is drawn", () => text().includes("Ctrl-C ends"), 10_000);
+    const flags = terminal?.localFlags;
+    let sent = 0;
+    const change = async (): Promise<void> => {
+      sent += 1;
+      const body = { description: `change ${sent}` };
+      expect(await fleet.ask(`PATCH /servers/${FLEET_NAMES[sent % FLEET]}`, body)).toMatchObject({
+        status: 200,
+      });
+    };
+    // Nobody tells when the stream stands, so it changes until one is seen.
+    await waitFor("a change is seen", () => change().then(() => changes() > 0), 10_000);
+    const [startedAt, before, wanted] = [performance.now(), draws(), changes() - sent];
+    while (performance.now() < startedAt + STORM_MS) await change();
+    await waitFor("every change is counted", () => changes() >= wanted + sent, 10_000);
+    const [drawn, tenths] = [draws() - before, (performance.now() - startedAt) / 100];
+    expect(drawn).toBeGreaterThan(3);
+    expect(drawn).toBeLessThanOrEqual(tenths + 1);
+    // Else the bound is one that the storm kept by itself.
+    expect(changes()).toBeGreaterThan(drawn);
+    for (const frame of text().split(FRAME).slice(1)) {
+      const lines = plain(frame).split(/\r*\n/);
+      expect(lines.length).toBeLessThanOrEqual(14);
+      expect(Math.max(...lines.map((line) => Bun.stringWidth(line)))).toBeLessThan(90);
+    }
+    terminal?.write("\u0003");
+    expect(await child.exited).toBe(0);
+    await waitFor("all of it arrived", () => text().endsWith("\r\n"));
+    expect(terminal?.localFlags).toBe(flags as number);
+    expect(new Set(text().match(MODE_SWITCH))).toEqual(new Set([FRAME, "\u001b[?2026l"]));
+    expect(text().split("\u001b[?2026l")).toHaveLength(draws() + 1);
+    expect(text().slice(text().lastIndexOf(FRAME))).not.toContain("Ctrl-C");
+  } finally {
+    child.kill("SIGKILL");
+    await child.exited;
+    terminal?.close();
+  }
+}, 60_000);

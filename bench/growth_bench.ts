@@ -2,8 +2,9 @@
  * How do costs grow from 100 to 10,000 servers?
  *
  * Owns the sizes, what is measured at each through public surfaces, and the exponent of the line through them on
- * logarithmic scales: 1 is linear, 2 is the square. An empty proxy is the baseline of load and memory. Prints a table,
- * writes `bench/out/growth.json`, exits 1 when an exponent is past its bar. `--sizes 100,1000,10000`, `--program FILE`.
+ * logarithmic scales: 1 is linear, 2 is the square. A figure is the median of five to nine; memory is of one. An empty
+ * proxy is the baseline of load and memory. Prints a table, writes `bench/out/growth.json`, exits 1 when an exponent is
+ * past its bar. `--sizes 100,1000,10000`, `--program FILE`.
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -15,6 +16,7 @@ import { McpClient } from "../src/scale/mcp_client.ts";
 import { median, slopeOf } from "../src/scale/sheet.ts";
 import { areReady } from "../src/scale/stage.ts";
 import { Subject, until } from "../src/scale/subject.ts";
+import type { ApiAnswer } from "../src/scale/subject.ts";
 
 const ROOT = join(import.meta.dir, "..");
 const READY_MS = 300_000;
@@ -23,6 +25,8 @@ const READERS = 10;
 /** One batch publishes some three events a server in one turn; the proxy keeps 10,000 for its readers, and tells of a gap past that. */
 const TOLD_AT_ONCE = 2_000;
 const REPEATS = 9;
+const SWITCHES = 5;
+const STARTS = 5;
 /** Right after 10,000 servers have connected a page takes five times as long as some seconds later. */
 const WARM_ASKS = 100;
 
@@ -117,7 +121,7 @@ async function measure(folder: string, size: number): Promise<Record<Measure, nu
   });
   const [asleep, idle] = [[] as number[], [] as number[]];
   let emptyMb = 0;
-  for (let run = 0; run < 3; run += 1) {
+  for (let run = 0; run < STARTS; run += 1) {
     asleep.push((await started(home, fleet.config(mode("disabled")))).readyMs);
     const empty = await started(home, '{"mcpServers": []}');
     idle.push(empty.readyMs);
@@ -174,34 +178,65 @@ async function reads(subject: Subject): Promise<Pick<Record<Measure, number>, "r
   };
 }
 
-/** All servers off in one batch; and held, a part after the other, the sum of how long until every reader was told of each. */
+/**
+ * All servers off in one batch: connected ones, and then such as sleep; and held, a part after the other, the sum of how
+ * long until every reader was told of each. What is undone in between is not measured.
+ */
 async function switches(
   subject: Subject,
   names: readonly string[],
 ): Promise<Pick<Record<Measure, number>, "group" | "fan_out">> {
-  const from = performance.now();
-  await subject.post("/servers/batch", { action: "disable", names });
-  const group = performance.now() - from;
+  const [off, held] = [[] as number[], [] as number[]];
+  for (let run = 0; run < SWITCHES; run += 1) {
+    if (run > 0) await undone(subject, "make_lazy", names);
+    const from = performance.now();
+    await done(subject.post("/servers/batch", { action: "disable", names }));
+    off.push(performance.now() - from);
+  }
   const readers = await Promise.all(
     Array.from({ length: READERS }, () => EventReader.overSocket(subject.url, subject.key)),
   );
+  const hold = (some: readonly string[]) =>
+    done(subject.post("/servers/batch", { action: "quarantine", names: some }));
   try {
-    let [asked, told] = [0, 0];
-    const isTold = (reader: EventReader): boolean =>
-      reader.arrivals.filter(({ type }) => type === "quarantine_changed").length >= asked;
-    while (asked < names.length) {
-      const some = names.slice(asked, asked + TOLD_AT_ONCE);
-      asked += some.length;
-      const beganAt = performance.now();
-      const answer = subject.post("/servers/batch", { action: "quarantine", names: some });
-      await until(() => readers.every(isTold), `all are told of ${asked}`, TOLD_MS);
-      told += performance.now() - beganAt;
-      await answer;
+    for (let run = 0; run < SWITCHES; run += 1) {
+      held.push(await toldMs(readers, { names, change: hold }));
+      await toldMs(readers, { names, change: (some) => undone(subject, "approve", some) });
     }
-    return { group, fan_out: told };
+    return { group: median(off), fan_out: median(held) };
   } finally {
     for (const reader of readers) reader[Symbol.dispose]();
   }
+}
+
+/** The sum over parts of all names. */
+async function toldMs(
+  readers: readonly EventReader[],
+  given: { readonly names: readonly string[]; readonly change: (some: readonly string[]) => Promise<void> },
+): Promise<number> {
+  const { names, change } = given;
+  let told = 0;
+  for (let from = 0; from < names.length; from += TOLD_AT_ONCE) {
+    const some = names.slice(from, from + TOLD_AT_ONCE);
+    for (const { arrivals } of readers) arrivals.length = 0;
+    const isTold = ({ arrivals }: EventReader): boolean =>
+      arrivals.filter(({ type }) => type === "quarantine_changed").length >= some.length;
+    const beganAt = performance.now();
+    const answer = change(some);
+    await until(() => readers.every(isTold), `all are told of ${from + some.length}`, TOLD_MS);
+    told += performance.now() - beganAt;
+    await answer;
+  }
+  return told;
+}
+
+async function undone(subject: Subject, op: "make_lazy" | "approve", names: readonly string[]) {
+  await done(subject.post("/config/apply", { operations: names.map((name) => ({ op, name })) }));
+}
+
+async function done(answer: Promise<ApiAnswer>): Promise<void> {
+  const { status, body } = await answer;
+  if (status !== 200) throw new Error(`Cannot switch: ${JSON.stringify(body).slice(0, 500)}`);
 }
 
 async function repeated(run: (at: number) => Promise<unknown>): Promise<number> {

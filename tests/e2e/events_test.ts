@@ -27,6 +27,13 @@ const STALLED_EACH = 10;
 const CANARY = "canary-8f2b61";
 /** The design's own target. */
 const DELIVERY_MS = 3_000;
+/** Pairs of publishing beside stalled readers and beside none. */
+const PAIRS = 15;
+/**
+ * One pair is 0.7 to 1.6 on two shared cores. The median of 15 was 0.97 to 1.17 in 12 runs, 7 of them beside two CPU hogs
+ * at a load of 20. Two microseconds more for a publish of 0.9 make it 3.0.
+ */
+const MAX_PUBLISH_RATIO = 1.4;
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -181,11 +188,12 @@ test(`${SOCKETS} + ${RESPONSES} readers get a burst and a storm once and in orde
   await crowd.tell({ do: "stall", clients: stalled });
   const LONG = "x".repeat(20_000);
   const STORM = 400;
-  for (let i = 0; i < STORM; i += 1) {
-    publish(LONG);
-    if (i % 4 === 0) await Bun.sleep(4);
+  // The kernel holds 4 MB for a reader: who reads is never further behind, however little time its process gets.
+  const PART = 50;
+  for (let published = PART; published <= STORM; published += PART) {
+    for (let i = 0; i < PART; i += 1) publish(LONG);
+    await got(healthy, BURST + published);
   }
-  await got(healthy, BURST + STORM);
   await waitFor("the stalled ones are let go", () => gateway.streams.readerCount === healthy.length);
   await crowd.tell({ do: "resume", clients: stalled });
   const awake = await waitFor("they learn of it", async () => {
@@ -202,22 +210,9 @@ test(`${SOCKETS} + ${RESPONSES} readers get a burst and a storm once and in orde
 
 test("a publish costs the same beside stalled readers as beside none", async () => {
   await using gateway = await openGateway([]);
-  const { bus, streams } = gateway;
+  await using quiet = await openGateway([]);
+  const { streams } = gateway;
   const listener = listen(gateway.app(), { hostname: "127.0.0.1", port: 0 }, streams);
-  const measure = async (): Promise<number> => {
-    const costs: number[] = [];
-    for (let round = 0; round < 60; round += 1) {
-      for (let i = 0; i < 50; i += 1) {
-        const beganAt = Bun.nanoseconds();
-        bus.publish("server_removed", { reason: "x".repeat(2_000) }, "one");
-        costs.push(Bun.nanoseconds() - beganAt);
-      }
-      await Bun.sleep(1);
-    }
-    return costs.toSorted((a, b) => a - b)[costs.length / 2] ?? 0;
-  };
-  await measure();
-  const alone = await measure();
   const clients = Array.from(
     { length: 20 },
     () => new EventClient({ kind: "ws", port: listener.port, apiKey: API_KEY }),
@@ -226,9 +221,31 @@ test("a publish costs the same beside stalled readers as beside none", async () 
     await client.open();
     client.stall();
   }
-  const beside = await measure();
-  // Sending to 20 sockets at each publish would be 20 and more times as much.
-  expect(beside).toBeLessThan(alone * 4 + 5_000);
+  const medianOf = (numbers: readonly number[]): number =>
+    numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? Infinity;
+  const measure = async ({ bus }: typeof gateway): Promise<number> => {
+    const costs: number[] = [];
+    for (let round = 0; round < 10; round += 1) {
+      for (let i = 0; i < 50; i += 1) {
+        const beganAt = Bun.nanoseconds();
+        bus.publish("server_removed", { reason: "x".repeat(200) }, "one");
+        costs.push(Bun.nanoseconds() - beganAt);
+      }
+      await Bun.sleep(1);
+    }
+    return medianOf(costs);
+  };
+  await measure(gateway);
+  await measure(quiet);
+  const ratios: number[] = [];
+  for (let pair = 0; pair < PAIRS; pair += 1) {
+    const first = pair % 2 === 0 ? await measure(gateway) : await measure(quiet);
+    const second = pair % 2 === 0 ? await measure(quiet) : await measure(gateway);
+    ratios.push(pair % 2 === 0 ? first / second : second / first);
+  }
+  // All that was published fits into the kernel's buffers: they were there to the end.
+  expect(streams.readerCount).toBe(clients.length);
+  expect(medianOf(ratios)).toBeLessThan(MAX_PUBLISH_RATIO);
   for (const client of clients) client.drop();
   await streams.close();
   await listener.close();

@@ -6,6 +6,7 @@
  * stopping ends open streams. A listener per surface was rejected: one port is what users configure.
  */
 import { Hono } from "hono";
+import type { HonoRequest, MiddlewareHandler } from "hono";
 
 import { activityRoutes } from "./api/activity.ts";
 import type { ActivityDeps } from "./api/activity.ts";
@@ -48,7 +49,7 @@ import type { Log } from "./lib/log.ts";
 import { bindPrivately } from "./lib/private_socket.ts";
 
 const MAX_BODY_BYTES = 16 * 1024 * 1024;
-/** How long a client may take between the bytes of a request's head. */
+/** How long a client may take between the bytes of a request, and be silent between two. */
 const IDLE_TIMEOUT_S = 30;
 /** How long answers under way may take to go out when the listener closes. */
 const FLUSH_MS = 1_000;
@@ -89,6 +90,10 @@ export function createApp(deps: HttpDeps): App {
   addProbes(app, deps);
   addApi(app, deps);
   app.use("/mcp/*", mcpDoor(access));
+  app.use(
+    "/mcp/*",
+    arrivalBy(async (request) => request.text()),
+  );
   app.route("/mcp", deps.mcp.routes);
   app.route("/", pageRoutes(deps));
   app.notFound((context) =>
@@ -117,6 +122,10 @@ function addProbes(app: App, deps: HttpDeps): void {
 function addApi(app: App, deps: HttpDeps): void {
   const { access } = deps;
   app.use("/api/*", apiDoor(access));
+  app.use(
+    "/api/*",
+    arrivalBy(async ({ raw }) => raw.body && raw.clone().arrayBuffer()),
+  );
   app.use("/metrics/*", apiDoor(access));
   app.use("/events/*", apiDoor(access, { takesAddress: true }));
   app.use("/ws/*", apiDoor(access, { takesAddress: true }));
@@ -143,6 +152,23 @@ function addApi(app: App, deps: HttpDeps): void {
   app.route("/", eventRoutes(deps));
   app.route("/api", serverAliases(deps));
   app.route("/api", metricsAliases(deps));
+}
+
+/**
+ * Waits for all of a request, which `read` leaves to be read by the routes; from then on a call may be silent for as long
+ * as its own timeout allows.
+ */
+function arrivalBy(read: (request: HonoRequest) => Promise<unknown>): MiddlewareHandler<ApiEnv> {
+  return async (context, next) => {
+    try {
+      await read(context.req);
+    } catch {
+      // The listener has cut it off, for its silence or for its length: nobody hears this.
+      return context.body(null, 408);
+    }
+    context.env?.listener?.timeout(context.req.raw, 0);
+    return next();
+  };
 }
 
 /** A listener that runs. */
@@ -212,14 +238,15 @@ function serving(
   return {
     websocket: streams?.websocket ?? { message: () => {} },
     maxRequestBodySize: MAX_BODY_BYTES,
-    fetch: (request: Request, listener: Bun.Server<SocketReader>) => {
-      // From here on a call may be silent for as long as its own timeout allows.
-      listener.timeout(request, 0);
+    fetch: async (request: Request, listener: Bun.Server<SocketReader>) => {
       bindings ??= {
         peer: { isSocket, addressOf: (asker) => listener.requestIP(asker)?.address },
         listener,
       };
-      return app.fetch(request, bindings);
+      const response = await app.fetch(request, bindings);
+      // What streams for long is never silent for as long as this.
+      listener.timeout(request, IDLE_TIMEOUT_S);
+      return response;
     },
     error: () =>
       Response.json(

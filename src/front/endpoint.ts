@@ -24,7 +24,6 @@ import { serveOwnStdio, STDIO } from "./stdio.ts";
 
 /** Bun closes a silent response after about ten seconds. */
 const KEEP_ALIVE_MS = 8_000;
-const MAX_BODY_BYTES = 16 * 1024 * 1024;
 /** Options of {@link McpEndpoint}. */
 export interface McpEndpointOptions {
   readonly toolsets: Toolsets;
@@ -137,11 +136,12 @@ export class McpEndpoint implements AsyncDisposable {
   }
 
   #route(path: string, addressOf: (context: Context<EndpointEnv>) => McpAddress): void {
-    this.routes.all(path, (context) => {
+    this.routes.all(path, async (context) => {
       const principal = askerOf(context.get("principal"));
       const served = this.#options.toolsets.find(addressOf(context), principal);
       this.#facts.set(context.req.raw, { requestId: context.get("requestId"), principal });
-      return this.#serve(context.req.raw, { channel: this.#channelOf(served), principal });
+      const channel = this.#channelOf(served);
+      return this.#serve(context.req.raw, { channel, principal, parsedBody: await bodyOf(context) });
     });
   }
 
@@ -162,20 +162,21 @@ export class McpEndpoint implements AsyncDisposable {
 
   async #serve(request: Request, to: Addressee): Promise<Response> {
     const loaded = await this.#load();
-    const { isLegacyRequest } = loaded.sdk;
-    const isLegacy = await isLegacyRequest(request, undefined, { maxRequestBodySize: MAX_BODY_BYTES });
+    const { parsedBody } = to;
+    if (request.method === "POST" && parsedBody === undefined)
+      return rpcError(400, -32_700, "Parse error: Invalid JSON");
+    const isLegacy = await loaded.sdk.isLegacyRequest(request, parsedBody);
     const id = request.headers.get("mcp-session-id");
     if (this.#isClosed && id === null) return rpcError(503, -32_000, "The proxy is stopping");
     return isLegacy
       ? this.#serveLegacy(request, { ...to, loaded, id })
-      : this.#modernOf(to.channel, loaded).fetch(request);
+      : this.#modernOf(to.channel, loaded).fetch(request, { parsedBody });
   }
 
   #modernOf(channel: Channel, { sdk, createMcpServer }: Loaded): McpHttpHandler {
     channel.modern ??= sdk.createMcpHandler(() => createMcpServer(channel.toolset, this.#peer()), {
       legacy: "reject",
       keepAliveMs: KEEP_ALIVE_MS,
-      maxRequestBodySize: MAX_BODY_BYTES,
       onerror: (error) => this.#note(error),
     });
     return channel.modern;
@@ -185,25 +186,24 @@ export class McpEndpoint implements AsyncDisposable {
     request: Request,
     to: Addressee & { readonly loaded: Loaded; readonly id: string | null },
   ): Promise<Response> {
-    const { channel, principal, loaded, id } = to;
-    if (id === null) return this.#openSession(request, { channel, principal, loaded });
+    const { channel, principal, parsedBody, id } = to;
+    if (id === null) return this.#openSession(request, to);
     const session = this.#sessions.use(id, { key: channel.key, principal: principal.id });
     if (session === undefined) return rpcError(404, -32001, "Session not found");
-    return session.transport.handleRequest(request);
+    return session.transport.handleRequest(request, { parsedBody });
   }
 
   /** A request without a session id: `initialize` opens one, the transport refuses all else with 400. */
   async #openSession(
     request: Request,
-    { channel, principal, loaded }: Addressee & { readonly loaded: Loaded },
+    { channel, principal, parsedBody, loaded }: Addressee & { readonly loaded: Loaded },
   ): Promise<Response> {
-    const { sdk, createMcpServer } = loaded;
+    const { LegacyTransport, createMcpServer } = loaded;
     const server = createMcpServer(channel.toolset, this.#peer());
     const bond = { key: channel.key, principal: principal.id };
-    const transport = new sdk.WebStandardStreamableHTTPServerTransport({
+    const transport = new LegacyTransport({
       sessionIdGenerator: () => crypto.randomUUID(),
       keepAliveMs: KEEP_ALIVE_MS,
-      maxRequestBodySize: MAX_BODY_BYTES,
       onsessioninitialized: (id) => {
         if (!this.#isClosed) this.#sessions.keep(id, { ...bond, transport, server });
       },
@@ -211,7 +211,7 @@ export class McpEndpoint implements AsyncDisposable {
     });
     transport.onerror = (error) => this.#note(error);
     await server.connect(transport);
-    const response = await transport.handleRequest(request);
+    const response = await transport.handleRequest(request, { parsedBody });
     if (transport.sessionId === undefined || this.#isClosed) await server.close();
     return response;
   }
@@ -242,10 +242,22 @@ export class McpEndpoint implements AsyncDisposable {
   }
 }
 
-/** Where a request goes, and who sends it. */
+/** Where a request goes, who sends it, and what it carries. */
 interface Addressee {
   readonly channel: Channel;
   readonly principal: Principal;
+  /** Undefined when it is no JSON. */
+  readonly parsedBody: unknown;
+}
+
+/** Reads a body once for all who look at it; the listener bounds its length. */
+async function bodyOf({ req }: Context<EndpointEnv>): Promise<unknown> {
+  if (req.method !== "POST") return undefined;
+  try {
+    return JSON.parse(await req.text());
+  } catch {
+    return undefined;
+  }
 }
 
 /** @throws {ProxyError} `AUTH_REQUIRED` for a request that came by no door: nobody is taken for whoever may do all */
@@ -256,8 +268,9 @@ function askerOf(principal: Principal | undefined): Principal {
 
 async function loadSdk() {
   const sdk = await import("@modelcontextprotocol/server");
+  const { LegacyTransport } = await import("./legacy_transport.ts");
   const { createMcpServer } = await import("./mcp.ts");
-  return { sdk, createMcpServer };
+  return { sdk, LegacyTransport, createMcpServer };
 }
 
 function rpcError(status: number, code: number, message: string): Response {

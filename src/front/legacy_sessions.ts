@@ -6,9 +6,10 @@
  * in number, the one idle for longest gives way. Sessions that any key may go on with were rejected: an id is no secret
  * to whoever reads a log.
  */
-import type { Server, WebStandardStreamableHTTPServerTransport } from "@modelcontextprotocol/server";
+import type { Server } from "@modelcontextprotocol/server";
 
 import type { Sessions } from "../gateway/sessions.ts";
+import type { LegacyTransport } from "./legacy_transport.ts";
 
 /** Sessions kept. */
 const MAX_SESSIONS = 10_000;
@@ -26,7 +27,7 @@ export interface SessionBond {
 
 /** An open session. */
 export interface LegacySession extends SessionBond {
-  readonly transport: WebStandardStreamableHTTPServerTransport;
+  readonly transport: LegacyTransport;
   readonly server: Server;
 }
 

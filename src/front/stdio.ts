@@ -47,6 +47,7 @@ export async function serveOwnStdio(options: OwnStdioOptions): Promise<void> {
   const { toolset, bus, log, originOf, onServer } = options;
   // Passing on to a daemon does without.
   const { serveStdio } = await import("@modelcontextprotocol/server/stdio");
+  const { OwnStdioTransport } = await import("./stdio_transport.ts");
   const { createMcpServer } = await import("./mcp.ts");
   let server: Server | undefined;
   const create = (): Server => {
@@ -55,6 +56,7 @@ export async function serveOwnStdio(options: OwnStdioOptions): Promise<void> {
     return server;
   };
   const handle = serveStdio(create, {
+    transport: new OwnStdioTransport({ maxLineBytes: MAX_LINE_BYTES }),
     onerror: (error) =>
       log.debug("An MCP client on stdio was answered with an error", { cause: messageOf(error) }),
   });

@@ -218,7 +218,8 @@ export class Access {
 }
 
 function credentialOf(headers: Headers, inAddress: string | undefined): string | undefined {
-  const sent = headers.get("x-api-key") ?? /^Bearer +(.+)$/i.exec(headers.get("authorization") ?? "")?.[1];
+  // An empty header is no credential, and hides none.
+  const sent = headers.get("x-api-key") || /^Bearer +(.+)$/i.exec(headers.get("authorization") ?? "")?.[1];
   if (sent !== undefined) return sent.trim() || undefined;
   // Another scheme, or none: not understood, and so wrong.
   return headers.has("authorization") ? "" : inAddress || undefined;

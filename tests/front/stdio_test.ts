@@ -262,6 +262,40 @@ test("serve --stdio answers what was asked before its input ended", async () => 
   expect(await child.exited).toBe(0);
 }, 30_000);
 
+test("serve --stdio answers a line that is no message with a JSON-RPC error, and goes on", async () => {
+  verifies("MCP-STDIO");
+  const place = makePlace();
+  const child = start(place);
+  child.send(INITIALIZE);
+  await child.answerTo("init");
+  child.send(INITIALIZED);
+  const ping = { jsonrpc: "2.0", method: "ping" };
+  child.send('{"id":3}\n{"id":"four","jsonrpc":"1.0","method":"ping"}\n');
+  child.send([
+    { ...ping, id: 5 },
+    { ...ping, id: 6 },
+  ]);
+  child.send('garbage\n7\n  \n{"jsonrpc":"2.0","method":7}\n');
+  // Answers, well-formed or not, are answered by nothing.
+  child.send('{"id":8,"result":{}}\n{"jsonrpc":"2.0","id":9,"result":{}}\n{"id":10,"error":null}\n');
+  child.send({ ...ping, id: "last" });
+  expect(await child.answerTo("last")).toMatchObject({ result: {} });
+  const answers = child.lines.slice(1).map((line) => JSON.parse(line) as Record<string, unknown>);
+  const errors = answers.flatMap(({ id, error }) => (error ? [[id, (error as { code: number }).code]] : []));
+  expect(errors).toEqual([
+    [3, -32600],
+    ["four", -32600],
+    [null, -32600],
+    [null, -32700],
+    [null, -32600],
+    [null, -32600],
+  ]);
+  expect(child.lines.join()).toContain("batches are not taken here");
+  expect(answers).toHaveLength(7);
+  child.end();
+  expect(await child.exited).toBe(0);
+}, 30_000);
+
 test("a second serve --stdio on the data dir passes on to the first: both eras, errors, cancellation, the end", async () => {
   verifies("MCP-STDIO");
   const { promise: never, resolve } = Promise.withResolvers<unknown>();

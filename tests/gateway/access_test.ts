@@ -338,6 +338,7 @@ const WRONG_KEYS: [string, Record<string, string>][] = [
   ["Basic", { authorization: `Basic ${btoa(`user:${API_KEY}`)}` }],
   ["the key without a scheme", { authorization: API_KEY }],
   ["a wrong X-API-Key beside the right Bearer", { "x-api-key": "nope", authorization: `Bearer ${API_KEY}` }],
+  ["an empty X-API-Key beside a wrong Bearer", { "x-api-key": "", authorization: "Bearer nope" }],
   ["a cookie", { cookie: `api_key=${API_KEY}` }],
 ];
 
@@ -366,6 +367,7 @@ test.each<[string, Record<string, string>]>([
   ["X-API-Key", { "x-api-key": API_KEY }],
   ["Bearer", { authorization: `Bearer ${API_KEY}` }],
   ["bearer in lower case", { authorization: `bearer ${API_KEY}` }],
+  ["Bearer beside an empty X-API-Key", { "x-api-key": "", authorization: `Bearer ${API_KEY}` }],
 ])("Access.authenticate() takes the key as %s", async (_, headers) => {
   verifies("API-KEY-REQUIRED");
   const response = await gateway

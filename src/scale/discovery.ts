@@ -88,7 +88,10 @@ async function ownTools({ subject }: Stage): Promise<readonly Wanted[]> {
 }
 
 /** Words an agent could use: what the tool does, and for whom. */
-function queryOf(server: string, tool: { readonly name: string; readonly description?: string }): string {
+export function queryOf(
+  server: string,
+  tool: { readonly name: string; readonly description?: string },
+): string {
   const words = tool.name.replaceAll(/([a-z])([A-Z])/g, "$1 $2").replaceAll("_", " ");
   const about = (tool.description ?? "").split(".")[0] ?? "";
   return `${words} ${about} ${server.replaceAll(/[^\p{L}\d]+/gu, " ")}`.slice(0, 200);

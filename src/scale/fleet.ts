@@ -38,6 +38,8 @@ export interface FleetOptions {
   readonly timeScale?: number;
   readonly maxStdio?: number;
   readonly tools?: number;
+  /** Time of each call. @default by the profile, a few milliseconds */
+  readonly callMs?: number;
 }
 
 /** Running mocks. */
@@ -74,9 +76,12 @@ export class Fleet implements Roster {
       ...(options.maxStdio === undefined ? {} : { maxStdio: options.maxStdio }),
       ...(options.tools === undefined ? {} : { tools: options.tools }),
     });
-    const servers = made.map((server) =>
-      server.tools.length === 0 ? server : { ...server, tools: [...server.tools, ECHO] },
-    );
+    const timing = options.callMs === undefined ? {} : { latencyMs: options.callMs };
+    const servers = made.map((server) => ({
+      ...server,
+      ...timing,
+      ...(server.tools.length > 0 && { tools: [...server.tools, ECHO] }),
+    }));
     const [profile, config] = [join(folder, "mocks.json"), join(folder, "mocks_config.json")];
     writeFileSync(profile, JSON.stringify({ seed, servers }));
     const child = startProgram(
@@ -96,6 +101,11 @@ export class Fleet implements Roster {
     const byName = new Map(mcpServers.map((entry) => [entry.name, entry]));
     const entries = reached.mcpServers.map((entry) => entryOf(entry, byName.get(entry.name)));
     return new Fleet(child, { servers, entries, control, top });
+  }
+
+  /** The mode each server has in the configuration. */
+  get modes(): ReadonlyMap<string, string> {
+    return new Map(this.entries.map((entry) => [entry.name, String(entry["startup_mode"])]));
   }
 
   /** The text of a configuration of all mocks. */

@@ -1,11 +1,11 @@
 /**
- * Heap snapshots compared: which kinds of objects became more.
+ * Heap snapshots compared: which classes of objects became more.
  *
- * Owns reading the form Chrome's DevTools know, as far as counting needs it. Invariant: a snapshot that cannot be read
- * counts nothing, and fails nobody.
+ * Owns reading the form Chrome's DevTools know, as far as counting needs it. Invariants: only objects count, whose name is
+ * their class; the name of a string is its text. A snapshot that cannot be read counts nothing, and fails nobody.
  */
 
-/** A kind of object that became more. */
+/** A class whose objects became more. */
 export interface Growth {
   readonly name: string;
   readonly objects: number;
@@ -13,7 +13,13 @@ export interface Growth {
 }
 
 interface Snapshot {
-  readonly snapshot: { readonly meta: { readonly node_fields: readonly string[] } };
+  readonly snapshot: {
+    readonly meta: {
+      readonly node_fields: readonly string[];
+      /** In the order of the fields; a field that is chosen from a list has the list. */
+      readonly node_types?: readonly (string | readonly string[])[];
+    };
+  };
   readonly nodes: readonly number[];
   readonly strings: readonly string[];
 }
@@ -39,9 +45,16 @@ function classesOf(text: string): ReadonlyMap<string, { readonly objects: number
   } catch {
     return classes;
   }
-  const { node_fields: fields } = parsed.snapshot.meta;
-  const [nameAt, sizeAt] = [fields.indexOf("name"), fields.indexOf("self_size")];
+  const { node_fields: fields, node_types: types = [] } = parsed.snapshot.meta;
+  const [typeAt, nameAt, sizeAt] = [
+    fields.indexOf("type"),
+    fields.indexOf("name"),
+    fields.indexOf("self_size"),
+  ];
+  // Without types nothing can be told apart: all counts.
+  const object = types[typeAt]?.indexOf("object");
   for (let at = 0; at < parsed.nodes.length; at += fields.length) {
+    if (typeAt >= 0 && parsed.nodes[at + typeAt] !== object) continue;
     const name = parsed.strings[parsed.nodes[at + nameAt] ?? 0] ?? "?";
     const known = classes.get(name) ?? { objects: 0, bytes: 0 };
     known.objects += 1;

@@ -23,6 +23,8 @@ export interface Roster extends AsyncDisposable {
   readonly servers: readonly MockServer[];
   /** In the order of the file. */
   readonly entries: readonly Entry[];
+  /** The mode each server has in the file, also where its entry is switched off. */
+  readonly modes: ReadonlyMap<string, string>;
   /** The text of a configuration that reaches them. */
   readonly config: (options?: ConfigOptions) => string;
   /** Puts faults in place of all others; null heals. */
@@ -66,6 +68,7 @@ export function readUserRoster({ path, limit, only, connects }: UserConfig): Ros
   return {
     servers: [],
     entries,
+    modes: new Map(wanted.slice(0, limit).map(({ name, startup_mode: mode }) => [name, mode])),
     config: ({ settings = {}, entry = (same: Entry) => same }: ConfigOptions = {}) =>
       `${JSON.stringify({ ...top, ...settings, mcpServers: entries.map(entry) }, null, 2)}\n`,
     setFault: missing,

@@ -18,8 +18,12 @@ import type { Holdings } from "./subject.ts";
 const STORMS = { short: 2, usual: 5, storm: 15 } as const;
 const WARM_UPS = 2;
 const CALLS = 200;
+/** So long that all of them are under way at once, also on a busy machine: the network is cut under them, and when they
+ * end as many connections are idle as are ever kept. */
+const CALL_MS = 1_000;
 const DOWN_MS = 20_000;
 const BACK_MS = 60_000;
+const VISITED_MS = 60_000;
 /** Of each server on top: ten thousand share the processor with the servers they are. */
 const BACK_MS_PER_SERVER = 20;
 /** Probes a second, at most. */
@@ -27,12 +31,15 @@ const PROBES = 1_000;
 const STILL_MS = 2_000;
 /** A runtime that has nothing to do collects every 30 s only. */
 const CALM_MS = 40_000;
-/** Beside one idle connection to each server, which is kept for the next call; over minutes the soak judges without. */
+/** The runtime keeps up to 64 idle connections for the next call: each reading is taken when there are so many. */
 const MUST_HANDLES = 10;
 /** Or that share of what is resident, where it is more: so much moves from one collection to the next. */
 const MUST_STORM_MB = 4;
 const MUST_STORM_SHARE = 0.02;
 const LISTED_CLASSES = 5;
+/** What the runtime calls an open timer. */
+const TIMER_CLASS = "Timeout";
+const MUST_TIMERS = 10;
 
 /** The area. */
 export const STABILITY: Area = {
@@ -45,7 +52,10 @@ export const STABILITY: Area = {
 async function runStability(context: AreaContext): Promise<void> {
   const { sheet, tell, options } = context;
   await using stage = await openStage(context, {
+    healthyBecause:
+      "processes and sockets of servers that keep failing come and go, and would pass for leaks",
     maxStdio: Math.min(options.maxStdio, 20),
+    callMs: CALL_MS,
     settings: {
       // Whether a storm disables anybody is the question of another area.
       auto_disable_threshold: 0,
@@ -53,7 +63,7 @@ async function runStability(context: AreaContext): Promise<void> {
       supervision: { backoff_base: "100ms", backoff_cap: "1s", restart_budget: 1000 },
     },
   });
-  const upstreams = stage.active.length;
+  await visited(stage);
   for (let number = 1; number <= WARM_UPS; number += 1) await storm(stage);
   const before = await calm(stage);
   const heapBefore = await heapOf(stage);
@@ -67,33 +77,50 @@ async function runStability(context: AreaContext): Promise<void> {
       await calm(stage, {
         ...before,
         rssMb: rssMb + mustStormMb(before),
-        handles: before.handles + mustHandles(upstreams),
+        handles: before.handles + MUST_HANDLES,
       }),
     );
   }
-  judge(context, { before, samples, upstreams });
-  const { data } = await stage.subject.api("/metrics");
-  const { in_flight: inFlight } = data["calls"] as { readonly in_flight: number };
-  sheet.count("calls still in flight", { measured: inFlight, wanted: 0 });
-  const grown = heapGrowth(heapBefore, await heapOf(stage)).slice(0, LISTED_CLASSES);
-  sheet.add({
-    metric: "heap objects more than before",
-    unit: "objects",
-    measured: grown.reduce((sum, { objects }) => sum + objects, 0),
-    note: grown.map(({ name, objects }) => `${name} +${objects}`).join(", "),
-  });
+  judge(context, { before, samples });
+  await judgeObjects(context, { stage, heapBefore });
   const { left, code, ms } = await stage.subject.stop();
   sheet.count("processes that outlived the proxy", { measured: left, wanted: 0 });
   sheet.count("exit code", { measured: code, wanted: 0 });
   sheet.add({ metric: "stopping", unit: "ms", measured: ms, target: 15_000 });
 }
 
+/** Calls, timers and objects that are still there. */
+async function judgeObjects(
+  { sheet }: AreaContext,
+  { stage, heapBefore }: { readonly stage: Stage; readonly heapBefore: string },
+): Promise<void> {
+  const { data } = await stage.subject.api("/metrics");
+  const { in_flight: inFlight } = data["calls"] as { readonly in_flight: number };
+  sheet.count("calls still in flight", { measured: inFlight, wanted: 0 });
+  let growth: ReturnType<typeof heapGrowth> = [];
+  const timers = (): number => growth.find(({ name }) => name === TIMER_CLASS)?.objects ?? 0;
+  const areFew = async (): Promise<boolean> => {
+    growth = heapGrowth(heapBefore, await heapOf(stage));
+    return timers() <= MUST_TIMERS;
+  };
+  // Each server has one until it was ready for half a minute.
+  await until(areFew, "timers as before", CALM_MS).catch(() => {});
+  sheet.add({ metric: "timers more than before", unit: "timers", measured: timers(), must: MUST_TIMERS });
+  const grown = growth.slice(0, LISTED_CLASSES);
+  sheet.add({
+    metric: "heap objects more than before",
+    unit: "objects",
+    measured: grown.reduce((sum, { objects }) => sum + objects, 0),
+    note: grown.map(({ name, objects }) => `${name} +${objects}`).join(", "),
+  });
+}
+
 /** What is held after each storm, beside what was held before them. */
 function judge(
   { sheet }: AreaContext,
-  held: { readonly before: Holdings; readonly samples: readonly Holdings[]; readonly upstreams: number },
+  held: { readonly before: Holdings; readonly samples: readonly Holdings[] },
 ): void {
-  const { before, samples, upstreams } = held;
+  const { before, samples } = held;
   const last = samples.at(-1) ?? before;
   sheet.add({ metric: "resident before the storms", unit: "MB", measured: before.rssMb });
   sheet.add({ metric: "resident after the last storm", unit: "MB", measured: last.rssMb });
@@ -107,7 +134,7 @@ function judge(
     metric: "handles more than before",
     unit: "handles",
     measured: last.handles - before.handles,
-    must: mustHandles(upstreams),
+    must: MUST_HANDLES,
     note: [before, ...samples].map(({ handles }) => handles).join(" → "),
   });
   sheet.count("children as before", { measured: last.children, wanted: before.children });
@@ -117,19 +144,11 @@ function mustStormMb({ rssMb }: Holdings): number {
   return Math.max(MUST_STORM_MB, rssMb * MUST_STORM_SHARE);
 }
 
-function mustHandles(upstreams: number): number {
-  return MUST_HANDLES + upstreams;
-}
-
 /** The network goes and comes back while agents call and operators restart. */
-async function storm({ fleet, subject, active }: Stage): Promise<void> {
-  const names = echoing({ fleet, active });
+async function storm(stage: Stage): Promise<void> {
+  const { fleet, subject, active } = stage;
   await using client = await McpClient.open(`${subject.url}/mcp`);
-  const calls = Array.from({ length: CALLS }, (_, at) =>
-    client
-      .call("call_tool_read", { name: `${names[at % names.length]}:${ECHO_TOOL}`, args: { value: `${at}` } })
-      .catch(() => undefined),
-  );
+  const calls = callAll(stage, client);
   await fleet.network("down");
   const isActive = new Set(active);
   const struck = fleet.servers.filter(
@@ -142,9 +161,39 @@ async function storm({ fleet, subject, active }: Stage): Promise<void> {
   };
   await until(isDown, "the storm is felt", DOWN_MS).catch(() => {});
   await fleet.network("up");
-  await Promise.all(calls);
+  await calls;
   await subject.post("/servers/batch", { action: "restart", names: active.slice(0, 20) });
   await areReady(subject, active.length, backMs(active));
+}
+
+/** Waits until each lazy server was visited for its tools: that takes an idle connection and closes it. */
+async function visited({ fleet, subject }: Stage): Promise<void> {
+  const lazy = fleet.entries.filter((entry) => entry["startup_mode"] === "lazy_loading");
+  const areAll = async (): Promise<boolean> => {
+    const servers = await subject.servers();
+    return lazy.every(({ name }) => {
+      const { category, tool_count: tools = 0 } = servers.get(name) ?? {};
+      return category === "sleeping" && tools > 0;
+    });
+  };
+  await until(areAll, "lazy servers are asleep, their tools known", VISITED_MS).catch(() => {});
+}
+
+/** So many calls at once, some for each server. */
+async function callAll(stage: Stage, client: McpClient): Promise<void> {
+  const names = echoing(stage);
+  const calls = Array.from({ length: CALLS }, (_, at) =>
+    client
+      .call("call_tool_read", { name: `${names[at % names.length]}:${ECHO_TOOL}`, args: { value: `${at}` } })
+      .catch(() => undefined),
+  );
+  await Promise.all(calls);
+}
+
+/** Brings the idle connections, to servers and from agents, to as many as are ever kept. */
+async function fillIdle(stage: Stage): Promise<void> {
+  await using client = await McpClient.open(`${stage.subject.url}/mcp`);
+  await callAll(stage, client);
 }
 
 function backMs(active: readonly string[]): number {
@@ -155,6 +204,7 @@ function backMs(active: readonly string[]): number {
 async function calm(stage: Stage, most?: Holdings): Promise<Holdings> {
   const { subject, active } = stage;
   await areReady(subject, active.length, backMs(active));
+  await fillIdle(stage);
   // A snapshot collects first; its own text may stay until the runtime collects again.
   await heapOf(stage);
   let least = subject.holdings();

@@ -1,8 +1,9 @@
 /**
  * Where an area plays: mocks, a proxy on top of them, and the folder both live in.
  *
- * Owns what an area is, what it is given, and opening and closing the stage. Invariant: every area has a stage of its
- * own, so that none stands on what another left. One stage for all was rejected: an area that fails would fail the rest.
+ * Owns what an area is, what it is given, and opening and closing the stage. Invariants: every area has a stage of its
+ * own, so that none stands on what another left; its servers are of the run's profile, or a row says why not. One stage
+ * for all was rejected: an area that fails would fail the rest.
  */
 import { mkdtempSync } from "node:fs";
 import { join } from "node:path";
@@ -59,7 +60,7 @@ export interface Area {
 export interface Stage extends AsyncDisposable {
   readonly fleet: Roster;
   readonly subject: Subject;
-  /** Names of servers that can be ready, by the mode they have in the configuration. */
+  /** Names of servers that are to be ready and can be, by their mode in the configuration and by their faults. */
   readonly active: readonly string[];
 }
 
@@ -67,8 +68,8 @@ export interface Stage extends AsyncDisposable {
 export interface StageOptions {
   /** @default that of the run */
   readonly servers?: number;
-  /** Outcomes of the servers; areas about the proxy itself want healthy ones. @default "healthy" */
-  readonly profile?: ProfileName;
+  /** Why the servers are healthy ones whatever the profile of the run; a row says so. @default they are of its profile */
+  readonly healthyBecause?: string;
   readonly maxStdio?: number;
   readonly settings?: Readonly<Record<string, unknown>>;
   readonly entry?: (entry: Entry) => Entry;
@@ -76,9 +77,12 @@ export interface StageOptions {
   readonly waits?: boolean;
   /** Factor on the times of the mocks. @default 0.01 */
   readonly timeScale?: number;
+  /** Time of each call of a mock. @default a few milliseconds, scaled as well */
+  readonly callMs?: number;
 }
 
 const READY_MS = 180_000;
+const QUICK_MS = 2_000;
 
 /** Starts mocks and a proxy on them. */
 export async function openStage(context: AreaContext, options: StageOptions = {}): Promise<Stage> {
@@ -92,9 +96,10 @@ export async function openStage(context: AreaContext, options: StageOptions = {}
         ...(options.entry === undefined ? {} : { entry: options.entry }),
       }),
     });
+    const never = new Set(fleet.servers.filter((server) => !isQuick(server)).map(({ name }) => name));
     const active = fleet.entries
       .map((entry) => options.entry?.(entry) ?? entry)
-      .filter((entry) => entry["startup_mode"] === "active")
+      .filter((entry) => entry["startup_mode"] === "active" && !never.has(entry.name))
       .map(({ name }) => name);
     // Nobody knows how many of a user's own servers can be ready.
     if (context.options.user !== undefined) await settled(subject);
@@ -122,15 +127,20 @@ export async function openStage(context: AreaContext, options: StageOptions = {}
 export async function openFleet(context: AreaContext, options: StageOptions = {}): Promise<Roster> {
   const { user } = context.options;
   if (user !== undefined) return readUserRoster(user);
-  const { servers, profile = "healthy", maxStdio, timeScale = 0.01 } = options;
+  const { servers, healthyBecause, maxStdio, timeScale = 0.01, callMs } = options;
   const { command, mockCommand, ...run } = context.options;
+  if (healthyBecause !== undefined && run.profile === "production") {
+    const note = `not of the production profile: ${healthyBecause}`;
+    context.sheet.add({ metric: "servers, all healthy", unit: "", measured: servers ?? run.servers, note });
+  }
   return Fleet.start({
     command: mockCommand ?? command,
     folder: context.folder,
-    profile,
+    profile: healthyBecause === undefined ? run.profile : "healthy",
     servers: servers ?? run.servers,
     seed: run.seed,
     timeScale,
+    ...(callMs === undefined ? {} : { callMs }),
     maxStdio: maxStdio ?? run.maxStdio,
   });
 }
@@ -147,6 +157,13 @@ export function areReady(subject: Subject, count: number, withinMs: number): Pro
     },
     `${count} servers are connected`,
     withinMs,
+  );
+}
+
+/** Whether a mock is ready within two seconds, by its faults. */
+export function isQuick({ faults = [] }: Pick<Roster["servers"][number], "faults">): boolean {
+  return faults.every(
+    (fault) => fault.kind === "zero_tools" || (fault.kind === "slow_start" && fault.ms <= QUICK_MS),
   );
 }
 

@@ -31,6 +31,8 @@ export const SUPERVISION: Area = {
 async function runSupervision(context: AreaContext): Promise<void> {
   const { tell, options } = context;
   await using stage = await openStage(context, {
+    healthyBecause:
+      "they fail on command here, each by name and so often; others would be disabled beside them",
     servers: options.profile === "storm" ? options.servers : Math.min(options.servers, SERVERS),
     maxStdio: 0,
     settings: {

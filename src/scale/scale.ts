@@ -133,7 +133,10 @@ async function play(
   try {
     await run({ options, name, sheet: own, folder, tell: (text) => listener.onStep?.(text) });
   } catch (error) {
-    const note = error instanceof Error ? error.message : String(error);
+    // What closing threw after that follows from it.
+    let first: unknown = error;
+    while (first instanceof SuppressedError) first = first.suppressed;
+    const note = first instanceof Error ? first.message : String(first);
     own.add({ metric: "the area ended", unit: "", measured: Number.NaN, must: 0, note });
   }
   rmSync(folder, { recursive: true, force: true });

@@ -16,7 +16,7 @@ import { quantile, slopeOf } from "./sheet.ts";
 import type { AreaSheet } from "./sheet.ts";
 import { Troubles } from "./soak_trouble.ts";
 import type { Cause } from "./soak_trouble.ts";
-import { areReady, openStage } from "./stage.ts";
+import { areReady, openStage, visited } from "./stage.ts";
 import type { AreaContext, Stage } from "./stage.ts";
 import { until } from "./subject.ts";
 
@@ -135,17 +135,6 @@ export async function runSoak(context: AreaContext, durationMs: number): Promise
     wanted: 0,
   });
   return { samples: run.samples, calls: run.calls, failedCalls: run.excused.length + run.failures.length };
-}
-
-/** Waits until no lazy server is visited any more: what a visit takes is not there later. */
-async function visited({ subject, fleet, active }: Stage): Promise<void> {
-  await sleep(SAMPLE_MS);
-  const isActive = new Set(active);
-  const { length: stdio } = fleet.servers.filter(
-    ({ name, transport }) => isActive.has(name) && transport === "stdio",
-  );
-  const isOver = (): boolean => subject.holdings().children <= stdio;
-  await until(isOver, "no more children than active servers", CALM_MS).catch(() => {});
 }
 
 /** What is done, step by step. */

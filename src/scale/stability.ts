@@ -10,7 +10,7 @@ import { echoing } from "./discovery.ts";
 import { heapGrowth } from "./heap.ts";
 import { McpClient } from "./mcp_client.ts";
 import { slopeOf } from "./sheet.ts";
-import { areReady, openStage } from "./stage.ts";
+import { areReady, openStage, visited } from "./stage.ts";
 import type { Area, AreaContext, Stage } from "./stage.ts";
 import { until } from "./subject.ts";
 import type { Holdings } from "./subject.ts";
@@ -23,7 +23,6 @@ const CALLS = 200;
 const CALL_MS = 1_000;
 const DOWN_MS = 20_000;
 const BACK_MS = 60_000;
-const VISITED_MS = 60_000;
 /** Of each server on top: ten thousand share the processor with the servers they are. */
 const BACK_MS_PER_SERVER = 20;
 /** Probes a second, at most. */
@@ -164,19 +163,6 @@ async function storm(stage: Stage): Promise<void> {
   await calls;
   await subject.post("/servers/batch", { action: "restart", names: active.slice(0, 20) });
   await areReady(subject, active.length, backMs(active));
-}
-
-/** Waits until each lazy server was visited for its tools: that takes an idle connection and closes it. */
-async function visited({ fleet, subject }: Stage): Promise<void> {
-  const lazy = fleet.entries.filter((entry) => entry["startup_mode"] === "lazy_loading");
-  const areAll = async (): Promise<boolean> => {
-    const servers = await subject.servers();
-    return lazy.every(({ name }) => {
-      const { category, tool_count: tools = 0 } = servers.get(name) ?? {};
-      return category === "sleeping" && tools > 0;
-    });
-  };
-  await until(areAll, "lazy servers are asleep, their tools known", VISITED_MS).catch(() => {});
 }
 
 /** So many calls at once, some for each server. */

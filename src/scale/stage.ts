@@ -83,6 +83,7 @@ export interface StageOptions {
 
 const READY_MS = 180_000;
 const QUICK_MS = 2_000;
+const VISITED_MS = 60_000;
 
 /** Starts mocks and a proxy on them. */
 export async function openStage(context: AreaContext, options: StageOptions = {}): Promise<Stage> {
@@ -165,6 +166,19 @@ export function isQuick({ faults = [] }: Pick<Roster["servers"][number], "faults
   return faults.every(
     (fault) => fault.kind === "zero_tools" || (fault.kind === "slow_start" && fault.ms <= QUICK_MS),
   );
+}
+
+/** Waits until each lazy server was visited for its tools: that takes a connection, or a process, and closes it. */
+export async function visited({ fleet, subject }: Pick<Stage, "fleet" | "subject">): Promise<void> {
+  const lazy = fleet.entries.filter((entry) => entry["startup_mode"] === "lazy_loading");
+  const areAll = async (): Promise<boolean> => {
+    const servers = await subject.servers();
+    return lazy.every(({ name }) => {
+      const { category, tool_count: tools = 0 } = servers.get(name) ?? {};
+      return category === "sleeping" && tools > 0;
+    });
+  };
+  await until(areAll, "lazy servers are asleep, their tools known", VISITED_MS).catch(() => {});
 }
 
 async function settled(subject: Subject): Promise<void> {

@@ -21,10 +21,10 @@ import type { RanLine, RunLineOptions } from "./run_line.ts";
 const NAMES = Object.keys(COMMANDS);
 /** They do without a proxy, or are one. */
 const WITHOUT_PROXY =
-  /^(?:serve|mock|scale|version|connect.*|import.*|secrets .*|completion .*|config (?:check|schema)|upstream (?!inspect|restart).*)$/;
-/** They read no configuration before they know what they are asked for. */
+  /^(?:serve|mock|scale|version|connect.*|import.*|secrets .*|completion .*|config .*|upstream (?!inspect|restart).*)$/;
+/** They read no configuration before they know what they are asked for, or mend one that cannot be read. */
 const WITHOUT_FILE =
-  /^(?:mock|scale|version|completion .*|config schema|connect.*|import.*|secrets .*|upstream import)$/;
+  /^(?:mock|scale|version|completion .*|config (?!check).*|connect.*|import.*|secrets .*|upstream import)$/;
 
 /** Words a command cannot do without. */
 function wordsOf(name: string): readonly string[] {

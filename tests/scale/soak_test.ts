@@ -18,7 +18,8 @@ const WAS = "      const result = await call;\n";
 const IS = `      const planted = globalThis as { calls?: number };
       planted.calls = (planted.calls ?? 0) + 1;
       const said = { content: [{ type: "text", text: "planted" }], isError: true };
-      const result = planted.calls % 50 === 0 ? said : await call;
+      const given = await call;
+      const result = planted.calls % 50 === 0 ? said : given;
 `;
 
 test.skipIf(process.env["MCPPROXY_TEST_SHORT"] === "1")(

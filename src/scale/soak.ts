@@ -16,8 +16,8 @@ import { quantile, slopeOf } from "./sheet.ts";
 import type { AreaSheet } from "./sheet.ts";
 import { Troubles } from "./soak_trouble.ts";
 import type { Cause } from "./soak_trouble.ts";
-import { areReady, openStage, visited } from "./stage.ts";
-import type { AreaContext, Stage } from "./stage.ts";
+import { areReady, heldBy, openStage, visited } from "./stage.ts";
+import type { AreaContext, Held, Stage } from "./stage.ts";
 import { until } from "./subject.ts";
 
 const SAMPLE_MS = 5_000;
@@ -57,19 +57,8 @@ const SLOPES: readonly Slope[] = [
   },
   { key: "children", name: "children", unit: "1/min", must: (minutes) => MUST_CHILDREN / minutes },
 ];
-const PORT = /^\s*\d+: \S+ [0-9A-F]+:([0-9A-F]{4}) 0[18] /;
 /** Texts of failures that are shown. */
 const SHOWN = 3;
-
-/** What the proxy holds. */
-interface Held {
-  readonly rssMb: number;
-  /** Beside the connections. */
-  readonly handles: number;
-  /** To servers over HTTP; idle ones are kept for the next call. */
-  readonly connections: number;
-  readonly children: number;
-}
 
 interface Slope {
   readonly key: keyof Held;
@@ -306,17 +295,6 @@ class SoakRun {
 function uncertainty(minutes: number): number {
   return Math.max(1, CERTAIN_MINUTES / minutes) ** 1.5;
 }
-
-/** What the process holds, its connections told apart by the ports they lead to. */
-function heldBy({ subject, fleet }: Stage): Held {
-  const { rssMb, handles, children } = subject.holdings();
-  const ports = new Set(fleet.entries.map(({ url }) => (typeof url === "string" ? new URL(url).port : "")));
-  const connections = readFileSync(`/proc/${subject.pid}/net/tcp`, "latin1")
-    .split("\n")
-    .filter((line) => ports.has(`${Number.parseInt(PORT.exec(line)?.[1] ?? "", 16)}`)).length;
-  return { rssMb, handles: handles - connections, connections, children };
-}
-
 /** What went wrong with a call, if anything did. */
 async function echo(client: McpClient, server: string, value: string): Promise<string | undefined> {
   try {

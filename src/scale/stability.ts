@@ -10,10 +10,9 @@ import { echoing } from "./discovery.ts";
 import { heapGrowth } from "./heap.ts";
 import { McpClient } from "./mcp_client.ts";
 import { slopeOf } from "./sheet.ts";
-import { areReady, openStage, visited } from "./stage.ts";
-import type { Area, AreaContext, Stage } from "./stage.ts";
+import { areReady, heldBy, openStage, visited } from "./stage.ts";
+import type { Area, AreaContext, Held, Stage } from "./stage.ts";
 import { until } from "./subject.ts";
-import type { Holdings } from "./subject.ts";
 
 const STORMS = { short: 2, usual: 5, storm: 15 } as const;
 const WARM_UPS = 2;
@@ -30,8 +29,10 @@ const PROBES = 1_000;
 const STILL_MS = 2_000;
 /** A runtime that has nothing to do collects every 30 s only. */
 const CALM_MS = 40_000;
-/** The runtime keeps up to 64 idle connections for the next call: each reading is taken when there are so many. */
 const MUST_HANDLES = 10;
+/** The runtime keeps up to 64 idle connections for the next call; each reading is taken after calls that leave so many, but
+ * among a thousand servers all of them may just have been given up. */
+const MUST_CONNECTIONS = 10 + 64;
 /** Or that share of what is resident, where it is more: so much moves from one collection to the next. */
 const MUST_STORM_MB = 4;
 const MUST_STORM_SHARE = 0.02;
@@ -66,7 +67,7 @@ async function runStability(context: AreaContext): Promise<void> {
   for (let number = 1; number <= WARM_UPS; number += 1) await storm(stage);
   const before = await calm(stage);
   const heapBefore = await heapOf(stage);
-  const samples: Holdings[] = [];
+  const samples: Held[] = [];
   const storms = STORMS[options.isShort ? "short" : options.profile === "storm" ? "storm" : "usual"];
   for (let number = 1; number <= storms; number += 1) {
     tell(`storm ${number} of ${storms}`);
@@ -77,6 +78,7 @@ async function runStability(context: AreaContext): Promise<void> {
         ...before,
         rssMb: rssMb + mustStormMb(before),
         handles: before.handles + MUST_HANDLES,
+        connections: before.connections + MUST_CONNECTIONS,
       }),
     );
   }
@@ -117,7 +119,7 @@ async function judgeObjects(
 /** What is held after each storm, beside what was held before them. */
 function judge(
   { sheet }: AreaContext,
-  held: { readonly before: Holdings; readonly samples: readonly Holdings[] },
+  held: { readonly before: Held; readonly samples: readonly Held[] },
 ): void {
   const { before, samples } = held;
   const last = samples.at(-1) ?? before;
@@ -128,18 +130,26 @@ function judge(
     unit: "MB/storm",
     measured: slopeOf([before, ...samples].map(({ rssMb }, x) => ({ x, y: rssMb }))),
     must: mustStormMb(before),
+    note: [before, ...samples].map(({ rssMb }) => rssMb.toFixed(0)).join(" → "),
   });
   sheet.add({
     metric: "handles more than before",
     unit: "handles",
     measured: last.handles - before.handles,
     must: MUST_HANDLES,
-    note: [before, ...samples].map(({ handles }) => handles).join(" → "),
+    note: `${[before, ...samples].map(({ handles }) => handles).join(" → ")}, beside connections to servers`,
+  });
+  sheet.add({
+    metric: "connections to servers more than before",
+    unit: "handles",
+    measured: last.connections - before.connections,
+    must: MUST_CONNECTIONS,
+    note: [before, ...samples].map(({ connections }) => connections).join(" → "),
   });
   sheet.count("children as before", { measured: last.children, wanted: before.children });
 }
 
-function mustStormMb({ rssMb }: Holdings): number {
+function mustStormMb({ rssMb }: Held): number {
   return Math.max(MUST_STORM_MB, rssMb * MUST_STORM_SHARE);
 }
 
@@ -187,25 +197,30 @@ function backMs(active: readonly string[]): number {
 }
 
 /** Waits until nothing moves any more, and no more than `most` is held, for a while at most. */
-async function calm(stage: Stage, most?: Holdings): Promise<Holdings> {
+async function calm(stage: Stage, most?: Held): Promise<Held> {
   const { subject, active } = stage;
   await areReady(subject, active.length, backMs(active));
   await fillIdle(stage);
   // A snapshot collects first; its own text may stay until the runtime collects again.
   await heapOf(stage);
-  let least = subject.holdings();
+  let least = heldBy(stage);
   const beganAt = performance.now();
   const isCalm = (): boolean => {
-    const now = subject.holdings();
-    const isLess = now.rssMb < least.rssMb - 0.5 || now.handles < least.handles;
+    const now = heldBy(stage);
+    const isLess =
+      now.rssMb < least.rssMb - 0.5 || now.handles < least.handles || now.connections < least.connections;
     least = {
-      ...now,
       rssMb: Math.min(now.rssMb, least.rssMb),
       handles: Math.min(now.handles, least.handles),
+      connections: Math.min(now.connections, least.connections),
+      children: now.children,
     };
     if (isLess || performance.now() - beganAt < STILL_MS) return false;
     if (most === undefined) return true;
-    return least.rssMb <= most.rssMb && least.handles <= most.handles && now.children === most.children;
+    const isWithin = (key: "rssMb" | "handles" | "connections"): boolean => least[key] <= most[key];
+    return (
+      isWithin("rssMb") && isWithin("handles") && isWithin("connections") && now.children === most.children
+    );
   };
   await until(isCalm, "it is calm", CALM_MS).catch(() => {});
   return least;

@@ -5,7 +5,7 @@
  * own, so that none stands on what another left; its servers are of the run's profile, or a row says why not. One stage
  * for all was rejected: an area that fails would fail the rest.
  */
-import { mkdtempSync } from "node:fs";
+import { mkdtempSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Fleet } from "./fleet.ts";
 import type { ProfileName } from "./fleet.ts";
@@ -64,6 +64,16 @@ export interface Stage extends AsyncDisposable {
   readonly active: readonly string[];
 }
 
+/** What the proxy holds. */
+export interface Held {
+  readonly rssMb: number;
+  /** Beside the connections. */
+  readonly handles: number;
+  /** To servers over HTTP; idle ones are kept for the next call. */
+  readonly connections: number;
+  readonly children: number;
+}
+
 /** Options of {@link openStage}. */
 export interface StageOptions {
   /** @default that of the run */
@@ -84,6 +94,8 @@ export interface StageOptions {
 const READY_MS = 180_000;
 const QUICK_MS = 2_000;
 const VISITED_MS = 60_000;
+/** The port an open connection leads to. */
+const PORT = /^\s*\d+: \S+ [0-9A-F]+:([0-9A-F]{4}) 0[18] /;
 
 /** Starts mocks and a proxy on them. */
 export async function openStage(context: AreaContext, options: StageOptions = {}): Promise<Stage> {
@@ -179,6 +191,16 @@ export async function visited({ fleet, subject }: Pick<Stage, "fleet" | "subject
     });
   };
   await until(areAll, "lazy servers are asleep, their tools known", VISITED_MS).catch(() => {});
+}
+
+/** What the proxy holds now, its connections told apart by the ports they lead to. */
+export function heldBy({ subject, fleet }: Pick<Stage, "fleet" | "subject">): Held {
+  const { rssMb, handles, children } = subject.holdings();
+  const ports = new Set(fleet.entries.map(({ url }) => (typeof url === "string" ? new URL(url).port : "")));
+  const connections = readFileSync(`/proc/${subject.pid}/net/tcp`, "latin1")
+    .split("\n")
+    .filter((line) => ports.has(`${Number.parseInt(PORT.exec(line)?.[1] ?? "", 16)}`)).length;
+  return { rssMb, handles: handles - connections, connections, children };
 }
 
 async function settled(subject: Subject): Promise<void> {

@@ -19,7 +19,7 @@ import { askApi } from "./scenario.ts";
 const IS_FULL = process.env["MCPPROXY_TEST_FULL"] === "1";
 const RUNS = IS_FULL ? 400 : process.env["CI"] === undefined ? 40 : 20;
 const MAX_SEED = 2 ** 31 - 1;
-const GIVEN_SEED = process.env["SEED"] ?? process.env["FUZZ_SEED"];
+const GIVEN_SEED = process.env["SEED"];
 const SEED = Number(GIVEN_SEED ?? 0) || Math.ceil(Math.random() * MAX_SEED);
 const TIMEOUT_MS = 120_000;
 /** Nobody listens there. */
